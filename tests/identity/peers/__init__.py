@@ -1,0 +1,1 @@
+"""Real peers of single sign-on, started by fixtures on loopback."""

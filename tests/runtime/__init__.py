@@ -1,0 +1,1 @@
+"""The runtime: provisioning, lock and ports, supervision."""

@@ -1,0 +1,1 @@
+"""Ownership, support access, API keys, confirmation, onboarding, accounts."""

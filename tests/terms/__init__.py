@@ -1,0 +1,1 @@
+"""Contracts, programs, places, metering, overage and licences (chapter 2, 2.5, 2.6)."""
