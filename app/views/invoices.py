@@ -255,6 +255,7 @@ class InvoicesPage(OrgPage):
         overdue = row.status == InvoiceStatus.OVERDUE
         owed = accruals.owed(row)
         untouched = not row.paid_paise and not row.credited_paise
+        arriving = may("pay") and invoice_receipts.arriving(session, row, current_app.config["SETTINGS"])
         return self.render(
             "invoices/show.html",
             title=row.number or "Draft invoice",
@@ -277,7 +278,8 @@ class InvoicesPage(OrgPage):
             timeline=[event(e) for e in invoice_reads.history(session, row)],
             owed=owed,
             taken_back=owed if row.status not in OPEN else 0,
-            pays=owed > 0 and may("pay"),
+            arriving=arriving,
+            pays=owed > 0 and may("pay") and not arriving,
             issues=row.status == InvoiceStatus.DRAFT and may("write"),
             edits=row.status == InvoiceStatus.DRAFT and row.kind == InvoiceKind.MANUAL and may("write"),
             voids=row.status in OPEN
