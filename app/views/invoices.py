@@ -33,6 +33,7 @@ from app.models import (
 from app.security import context, matrix
 from app.security.context import ctx
 from app.services import (
+    accruals,
     credit_notes,
     einvoices,
     invoice_facts,
@@ -107,6 +108,7 @@ class InvoicesPage(OrgPage):
             "invoices/list.html",
             title="Invoices",
             rows=rows[:PER_PAGE],
+            owed=accruals.owed,
             more=len(rows) > PER_PAGE,
             page_number=current,
             chosen={**chosen, "from": chosen["from"] or "", "to": chosen["to"] or ""},
@@ -251,6 +253,7 @@ class InvoicesPage(OrgPage):
         how = invoice_facts.assess(session, supplier(), clock.today_ist()) if row.status == "DRAFT" else None
         admin = ctx().is_admin and not ctx().viewing
         overdue = row.status == InvoiceStatus.OVERDUE
+        owed = accruals.owed(row)
         untouched = not row.paid_paise and not row.credited_paise
         arriving = may("pay") and invoice_receipts.arriving(session, row, current_app.config["SETTINGS"])
         return self.render(
@@ -269,11 +272,14 @@ class InvoicesPage(OrgPage):
             receipts=invoice_reads.receipts_of(session, row),
             notes=invoice_reads.notes_of(session, row),
             refunds=invoice_reads.refunds_of(session, row),
+            chargebacks=invoice_reads.chargebacks_of(session, row),
             matches=invoice_reads.match(session, row, order, contract),
             registration=invoice_reads.einvoice_of(session, row),
             timeline=[event(e) for e in invoice_reads.history(session, row)],
+            owed=owed,
+            taken_back=owed if row.status not in OPEN else 0,
             arriving=arriving,
-            pays=row.status in OPEN and row.due_paise > 0 and may("pay") and not arriving,
+            pays=owed > 0 and may("pay") and not arriving,
             issues=row.status == InvoiceStatus.DRAFT and may("write"),
             edits=row.status == InvoiceStatus.DRAFT and row.kind == InvoiceKind.MANUAL and may("write"),
             voids=row.status in OPEN
@@ -284,7 +290,7 @@ class InvoicesPage(OrgPage):
             and may("write")
             and any(n.kind != "BOOKING" for n in lines[:SHOWN_LINES]),
             admin=admin,
-            receives=admin and row.status in OPEN,
+            receives=admin and owed > 0,
             credits=admin
             and row.status in (*OPEN, InvoiceStatus.PAID)
             and row.kind != InvoiceKind.STATEMENT
