@@ -135,6 +135,7 @@ def http(port: int, shape: str, run: int, base: dt.datetime, seconds: float) -> 
         "per_second": len(times) / elapsed,
         "p50_ms": times[len(times) // 2],
         "p95_ms": times[len(times) * 95 // 100],
+        "p99_ms": times[len(times) * 99 // 100],
         "bookings": len(times),
         "refused": refused,
     }
