@@ -156,7 +156,7 @@ class InvoicesPage(OrgPage):
     @page("invoices", "write", active=True, sponsor=True)
     def new(self) -> Any:
         errors: dict[str, list[str]] = {}
-        if request.method == "POST":
+        if request.method == "POST" and "more" not in request.form:
             try:
                 with db.session.begin_nested():
                     row = invoices.create(db.session(), typed(), supplier())
@@ -177,7 +177,7 @@ class InvoicesPage(OrgPage):
         if row.status != InvoiceStatus.DRAFT or row.kind != InvoiceKind.MANUAL:
             raise DomainError("ILLEGAL_TRANSITION")
         errors: dict[str, list[str]] = {}
-        if request.method == "POST":
+        if request.method == "POST" and "more" not in request.form:
             try:
                 with db.session.begin_nested():
                     invoices.change(db.session(), row, typed(), supplier())
@@ -210,7 +210,7 @@ class InvoicesPage(OrgPage):
             .where(TaxRate.valid_from <= today, (TaxRate.valid_to.is_(None)) | (TaxRate.valid_to > today))
             .order_by(TaxRate.sac)
         ).all()
-        raw = request.args.get("lines", "5")
+        raw = request.form.get("more") or "5"
         lines = _typed_lines() if request.method == "POST" else _lines_of(row)
         count = max(len(lines) + 1, int(raw) if raw in ("5", "10", "25", "50") else 5)
         how = invoice_facts.assess(session, supplier(), today)
@@ -231,7 +231,7 @@ class InvoicesPage(OrgPage):
             order=next((str(o.public_id) for o in orders if row and o.id == row.purchase_order_id), ""),
             contract=next((str(c.public_id) for c in contracts if row and c.id == row.contract_id), ""),
             sacs=[
-                (r.sac, f"{r.sac} {r.description}, {'exempt' if r.exempt else f'{r.rate_bps / 100:g} %'}")
+                (r.sac, f"{r.sac}, {'exempt' if r.exempt else f'{r.rate_bps / 100:g} %'}, {r.description}")
                 for r in rates
             ],
             default_sac=tax_tables.parameter(session, "DEFAULT_SAC", today),
