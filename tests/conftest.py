@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import base64
 import os
-import random
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +26,7 @@ from app.cli.database import alembic_config
 from app.runtime.provision import provision
 from app.security import context
 from config import load, normalise_database_url
+from tests.identity.peers.dns_server import DnsServer, Zone
 
 # A busy machine makes nothing wrong: how long an example takes is no property of the code under test.
 hypothesis_settings.register_profile(
@@ -39,22 +38,6 @@ hypothesis_settings.load_profile("any-machine")
 def _worker() -> tuple[str, int]:
     name = os.environ.get("PYTEST_XDIST_WORKER", "gw0")
     return name, int(name.removeprefix("gw") or 0)
-
-
-def _free_port() -> int:
-    """A port that nobody listens on; tests/identity starts its DNS server there, perhaps minutes later.
-
-    Below the range that systems hand out, so that no outgoing connection sits on it by then.
-    """
-    for port in random.SystemRandom().sample(range(15_000, 30_000), 100):
-        try:
-            for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
-                with socket.socket(socket.AF_INET, kind) as probe:
-                    probe.bind(("127.0.0.1", port))
-        except OSError:
-            continue
-        return port
-    pytest.exit("No port is free for the tests' DNS server", 2)
 
 
 @pytest.fixture(scope="session")
@@ -97,7 +80,32 @@ def redis_url() -> str:
 
 
 @pytest.fixture(scope="session")
-def settings(web_url: str, owner_url: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def dns_server() -> Iterator[DnsServer]:
+    """The DNS server that DNS_RESOLVER names."""
+    server = DnsServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def zone(dns_server: DnsServer) -> Zone:
+    """What the DNS says: nothing yet."""
+    fresh = dns_server.zone
+    fresh.txt.clear()
+    fresh.aliases.clear()
+    fresh.broken.clear()
+    fresh.asked.clear()
+    return fresh
+
+
+@pytest.fixture(scope="session")
+def settings(
+    web_url: str,
+    owner_url: str,
+    redis_url: str,
+    dns_server: DnsServer,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Any:
     """Settings of the tests."""
     return load(
         {},
@@ -109,7 +117,7 @@ def settings(web_url: str, owner_url: str, redis_url: str, tmp_path_factory: pyt
         base_url="http://console.test",
         data_dir=str(tmp_path_factory.mktemp("files")),
         auth_config_encryption_key=f"k2:{base64.b64encode(b'2' * 32).decode()},k1:{base64.b64encode(b'1' * 32).decode()}",
-        dns_resolver=f"127.0.0.1:{_free_port()}",
+        dns_resolver=f"127.0.0.1:{dns_server.port}",
         egress_test_allowlist="127.0.0.0/8,::1/128",
         database_pool_size=20,
     )

@@ -108,8 +108,8 @@ def document_response(row: PurchaseOrder) -> Response:
 class PurchaseOrdersApi(Api):
     """Purchase orders of an organisation."""
 
-    route_base = "/api/organizations/<org_id>/purchase-orders"
-    resource_name = "org_purchase_orders"
+    route_base = "/api/organizations/<org_id>/billing-account/purchase-orders"
+    resource_name = "org_account_purchase_orders"
     openapi_spec_tag = "Billing"
 
     @expose("", methods=["GET"])
@@ -315,6 +315,14 @@ class PurchaseOrdersApi(Api):
         return ok(None, 204)
 
 
+class PurchaseOrdersByOrganizationApi(PurchaseOrdersApi):
+    """The same, at the shorter address that chapter 1 names them by."""
+
+    route_base = "/api/organizations/<org_id>/purchase-orders"
+    resource_name = "org_purchase_orders"
+
+
 def register(app: Flask, appbuilder: Any) -> None:
-    """Register the resource."""
+    """Register the resource under both addresses."""
     appbuilder.add_api(PurchaseOrdersApi)
+    appbuilder.add_api(PurchaseOrdersByOrganizationApi)

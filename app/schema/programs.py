@@ -108,6 +108,7 @@ class BillingSubscription(Tenant, Model):
 
     ``credit_paise`` is what an earlier contract's unused days are worth: the next invoice is reduced by it.
     ``seats_billed`` holds the seats by program (inner id) that the current cycle was billed for, ``cycle_paise`` its amount.
+    ``owed_lines`` are lines of an earlier contract for the next invoice: description, quantity, unit and amount (paise).
     """
 
     __tablename__ = "billing_subscription"
@@ -125,6 +126,7 @@ class BillingSubscription(Tenant, Model):
     seats_billed: Mapped[dict[str, Any]] = mapped_column(JSONB, default=dict, server_default="{}")
     cycle_paise: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     billed_through: Mapped[dt.date | None] = mapped_column(Date)
+    owed_lines: Mapped[list[list[Any]]] = mapped_column(JSONB, default=list, server_default="[]")
     credit_paise: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     renewal_reminder_sent_at: Mapped[dt.datetime | None] = mapped_column(DateTime(timezone=True))
     ended_at: Mapped[dt.datetime | None] = mapped_column(DateTime(timezone=True))

@@ -79,6 +79,18 @@ def pay(session: Session, row: Invoice, settings: Settings) -> Invoice:
     return row
 
 
+def arriving(session: Session, row: Invoice, settings: Settings) -> bool:
+    """Whether the provider has the money of the invoice's order while its webhook has not settled the invoice yet. False
+    where the provider does not answer: then nothing is known."""
+    if row.status not in PAYABLE or not row.gateway_order_id or row.gateway_order_paise != row.due_paise:
+        return False
+    try:
+        order = open_gateway(settings, session, row.gateway).fetch_order(row.gateway_order_id)
+    except DomainError:
+        return False
+    return order is not None and order.status == "paid"
+
+
 def _notes(session: Session, row: Invoice, org: Organization) -> dict[str, str]:
     """What the provider keeps beside the order (2.7): public ids only, compared when money arrives."""
     return {

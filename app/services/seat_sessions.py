@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass
+from typing import Any
 
 from psycopg.types.json import Jsonb
 from psycopg.types.numeric import Int8
@@ -21,10 +22,11 @@ from app.models import Appointment, AppointmentStatus, Payment
 from app.schema.base import new_public_id
 from app.security.context import acting
 from app.services import checkout, offers, refunds, sponsored, usage_notices
-from app.services.booking_record import Booking, Order, Supplier, price
+from app.services.booking_record import Booking, Funding, Order, Quote, Supplier, price
 from app.services.tax import Card
 from app.services.text import money
 
+USED_UP = frozenset({"PROGRAM_SESSION_CAP_REACHED", "PROGRAM_CAP_EXHAUSTED"})
 EVERYWHERE = {"skip_tenancy": True}  # with an explicit key; row-level security still stands
 WHOLE = 10_000  # bps
 
@@ -72,29 +74,39 @@ def plan(
             raise DomainError(error.code) from None
 
 
-def _plan(
-    session: Session,
-    parent: Appointment,
-    whole: Payment,
-    starts: dt.datetime,
-    ends: dt.datetime,
-    planned: int,
-    desk: Desk,
-) -> tuple[Appointment, list[str]]:
+def refusal(session: Session, parent: Appointment, whole: Payment, planned: int) -> str:
+    """Why the next session of *parent* would be refused now, in words for the expert; empty where it would not. Writes
+    nothing, and tells no figure and no reason that is the organisation's own."""
+    with acting(session, user_id=parent.learner_user_id):
+        try:
+            _judged(session, parent, whole, clock.now(), planned, str(new_public_id()))
+        except DomainError as error:
+            if error.code in USED_UP:
+                return "The learner's program has no session left in this cycle. It can be planned once the next cycle begins."
+            return "The learner's organisation does not pay for another session at present. Ask the learner to talk to it."
+    return ""
+
+
+def _judged(
+    session: Session, parent: Appointment, whole: Payment, starts: dt.datetime, planned: int, key: str
+) -> tuple[dict[str, Any], Quote, Funding, int | None]:
+    """(what checkout read, price and shares, who pays, the organisation's credit limit) of the next session. Raises
+    what refuses it."""
     now, user_id = clock.now(), parent.learner_user_id
-    today = now.astimezone(clock.IST).date()
     raw = checkout.driver(session)
-    own = {"scope": f"appointment:{parent.public_id}:session", "key": str(new_public_id())}
-    asked = {
-        "org": str(parent.organization_id),
-        "user": Int8(user_id),
-        "plan": parent.plan.public_id,
-        "today": today,
-        "now": now,
-        "starts": starts,
-        **own,
-    }
-    row = checkout.read(raw, asked)
+    row = checkout.read(
+        raw,
+        {
+            "org": str(parent.organization_id),
+            "user": Int8(user_id),
+            "plan": parent.plan.public_id,
+            "today": now.astimezone(clock.IST).date(),
+            "now": now,
+            "starts": starts,
+            "scope": _scope(parent),
+            "key": key,
+        },
+    )
     if row is None:
         raise DomainError("NOT_FOUND")
     row["learner_user_id"] = user_id
@@ -110,10 +122,29 @@ def _plan(
     funding = sponsored.fund(row, quote, planned=True)
     if funding.waits:  # a wallet that is short: nobody is there to pay the rest by card
         raise DomainError("WALLET_INSUFFICIENT_FUNDS")
-    quote = funding.quote or quote
     if funding.organization:
         checkout.check_spend_limit(raw, row, user_id, funding.organization, now)
-    limit = sponsored.within_limit(row, funding)
+    return row, funding.quote or quote, funding, sponsored.within_limit(row, funding)
+
+
+def _scope(parent: Appointment) -> str:
+    return f"appointment:{parent.public_id}:session"
+
+
+def _plan(
+    session: Session,
+    parent: Appointment,
+    whole: Payment,
+    starts: dt.datetime,
+    ends: dt.datetime,
+    planned: int,
+    desk: Desk,
+) -> tuple[Appointment, list[str]]:
+    now, user_id = clock.now(), parent.learner_user_id
+    today = now.astimezone(clock.IST).date()
+    raw = checkout.driver(session)
+    own = {"scope": _scope(parent), "key": str(new_public_id())}
+    row, quote, funding, limit = _judged(session, parent, whole, starts, planned, own["key"])
     what = offers.Occurrence(
         starts,
         ends,

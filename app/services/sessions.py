@@ -398,6 +398,21 @@ def allocate(session: Session, parent: Appointment, starts_at: dt.datetime, desk
     return child
 
 
+def plan_refusal(session: Session, parent: Appointment, rows: Sequence[Appointment]) -> str:
+    """Why no further session of *parent*, whose sessions are *rows*, can be planned now, in words for the expert; empty
+    where one can."""
+    have = counts(rows, parent.plan.total_sessions or 0)
+    if parent.status != AppointmentStatus.CONFIRMED or parent.ends_at <= clock.now():
+        return "This subscription is over."
+    if not have["left"]:
+        return "Every session of this subscription has its time."
+    with at_home(session, parent):
+        whole = seat_sessions.paid_by_session(session, parent)
+        if whole is None:
+            return ""
+        return seat_sessions.refusal(session, parent, whole, have["planned"] + have["held"])
+
+
 def _locked_parent(session: Session, key: int) -> Appointment:
     return session.scalars(
         select(Appointment)

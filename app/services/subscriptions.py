@@ -4,14 +4,16 @@ The invoices' job asks ``due`` and calls ``claim`` for each: it answers what one
 once, whoever else runs. Amounts are paise without tax.
 
 Seats added in mid-cycle are billed with the next invoice, by the days that were left; a seat that only fills an empty
-paid one costs nothing. A cycle that the contract's end cuts short costs its days.
+paid one costs nothing. A cycle that the contract's end cuts short costs its days. What a contract still owes when another
+takes its place, or when it ends, is kept in ``owed_lines`` at its own rates and stands on the next invoice. A contract renewed
+ahead of time bills the rest of its term as before.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session, joinedload
@@ -27,7 +29,6 @@ from app.models import (
     Organization,
     OrgRole,
     Program,
-    ProgramStatus,
     ProgramType,
     SubscriptionStatus,
 )
@@ -129,10 +130,12 @@ def begin(session: Session, contract: Contract) -> BillingSubscription | None:
 def of_contract(session: Session, contract: Contract) -> BillingSubscription | None:
     """The live subscription of a contract."""
     return session.scalars(
-        select(BillingSubscription).where(
+        select(BillingSubscription)
+        .where(
             BillingSubscription.contract_id == contract.id,
             BillingSubscription.status == SubscriptionStatus.ACTIVE,
         )
+        .options(joinedload(BillingSubscription.contract, innerjoin=True))
     ).one_or_none()
 
 
@@ -164,47 +167,91 @@ def claim(session: Session, subscription_id: int, today: dt.date | None = None) 
     ).one_or_none()
     if row is None or row.next_invoice_date is None or row.next_invoice_date > today:
         return None
-    contract = row.contract
-    start = row.next_invoice_date
-    before = _added_lines(session, row) if row.billed_through is not None else []
-    over = row.status == SubscriptionStatus.ENDED or (
-        contract.effective_to is not None and start > contract.effective_to
-    )
-    if over:
+    lines = _owed(session, row)
+    terms = _next_terms(session, row)
+    if terms is None:
         row.next_invoice_date = None
-        return Bill(
-            contract.id,
-            contract.purchase_order_id,
-            row.current_cycle_start,
-            row.current_cycle_end,
-            tuple(before),
-        )
-    full = periods.next_start(start, row.cycle, row.anchor_day) - dt.timedelta(days=1)
-    end = min(full, contract.effective_to) if contract.effective_to else full
-    lines = _cycle_lines(session, row, start, end, periods.days(start, full))
-    row.cycle_paise = sum(line.amount_paise for line in lines)
-    lines = [*before, *lines]
-    credit = min(row.credit_paise, sum(line.amount_paise for line in lines))
-    if credit:
-        lines.append(Line("Credit for days of an earlier contract that were not used", 1, -credit, -credit))
-        row.credit_paise -= credit
-    row.current_cycle_start, row.current_cycle_end, row.billed_through = start, end, end
-    row.next_invoice_date = end + dt.timedelta(days=1)
+        if row.contract.license_model is None:
+            row.status, row.ended_at = SubscriptionStatus.ENDED, clock.now()
+        terms = row.contract
+    else:
+        lines += _advance(session, row, terms)
+        credit = min(row.credit_paise, sum(line.amount_paise for line in lines))
+        if credit:
+            lines.append(
+                Line("Credit for days of an earlier contract that were not used", 1, -credit, -credit)
+            )
+            row.credit_paise -= credit
     row.renewal_reminder_sent_at = None
     session.flush()
-    return Bill(contract.id, contract.purchase_order_id, start, end, tuple(lines))
+    return Bill(
+        terms.id, terms.purchase_order_id, row.current_cycle_start, row.current_cycle_end, tuple(lines)
+    )
+
+
+def _terms_on(session: Session, row: BillingSubscription, day: dt.date) -> Contract:
+    """The contract whose terms hold on *day*: one renewed ahead of time still has those of the term that runs."""
+    contract = row.contract
+    while day < contract.effective_from and contract.supersedes_contract_id is not None:
+        contract = session.get_one(Contract, contract.supersedes_contract_id)
+    return contract
+
+
+def _next_terms(session: Session, row: BillingSubscription) -> Contract | None:
+    """The terms of the cycle that follows the one billed last; None when none follows."""
+    start = row.next_invoice_date
+    if row.status != SubscriptionStatus.ACTIVE or start is None:
+        return None
+    terms = _terms_on(session, row, start)
+    over = terms.effective_to is not None and start > terms.effective_to
+    return None if over or terms.license_model is None else terms
+
+
+def _advance(session: Session, row: BillingSubscription, terms: Contract) -> list[Line]:
+    """The next cycle's lines by *terms*; the row stands in that cycle afterwards, billed."""
+    start = row.next_invoice_date
+    assert start is not None and terms.license_model is not None and terms.license_cycle is not None
+    if (row.model, row.cycle) != (terms.license_model, terms.license_cycle):
+        row.model, row.cycle, row.anchor_day = terms.license_model, terms.license_cycle, start.day
+    full = periods.next_start(start, row.cycle, row.anchor_day) - dt.timedelta(days=1)
+    end = min(full, terms.effective_to) if terms.effective_to else full
+    lines = _cycle_lines(session, row, terms, start, end, periods.days(start, full))
+    row.cycle_paise = sum(line.amount_paise for line in lines)
+    row.current_cycle_start, row.current_cycle_end, row.billed_through = start, end, end
+    row.next_invoice_date = end + dt.timedelta(days=1)
+    return lines
+
+
+def _owed(session: Session, row: BillingSubscription) -> list[Line]:
+    """What is owed beside the next cycle; it is answered once."""
+    lines = [Line(*kept) for kept in row.owed_lines]
+    row.owed_lines = []
+    if row.status == SubscriptionStatus.ACTIVE:
+        lines += _added_lines(session, row)
+    return lines
+
+
+def _keep(session: Session, row: BillingSubscription, last: dt.date | None = None) -> None:
+    """Keep what *row* owes by now at the terms it has: cycles before today that nobody has billed yet, and the seats
+    added since, for their days up to *last* (none: to the end of their cycle)."""
+    today = clock.today_ist()
+    lines = [Line(*kept) for kept in row.owed_lines]
+    while (terms := _next_terms(session, row)) is not None and (row.next_invoice_date or today) < today:
+        lines += [*_added_lines(session, row), *_advance(session, row, terms)]
+    lines += _added_lines(session, row, last, until=today)
+    row.owed_lines = [list(astuple(line)) for line in lines]
 
 
 def _cycle_lines(
-    session: Session, row: BillingSubscription, start: dt.date, end: dt.date, whole: int
+    session: Session, row: BillingSubscription, terms: Contract, start: dt.date, end: dt.date, whole: int
 ) -> list[Line]:
-    contract, part = row.contract, periods.days(start, end)
+    part = periods.days(start, end)
     term = f"{start:%d %b %Y} to {end:%d %b %Y}"
     if row.model == LicenseModel.FLAT_FEE:
-        fee = int(contract.license_fee_paise or 0)
+        fee = int(terms.license_fee_paise or 0)
         return [Line(f"Licence fee, {term}", 1, fee, periods.by_days(fee, part, whole))]
     lines, billed = [], {}
-    for program, rate in _priced(session, contract):
+    for program, rate in _priced(session, row, terms):
         seats = program.active_seat_count
         billed[str(program.id)] = seats
         if seats:
@@ -214,18 +261,23 @@ def _cycle_lines(
     return lines
 
 
-def _added_lines(session: Session, row: BillingSubscription) -> list[Line]:
-    """Seats that were added in the cycle billed last."""
-    if row.model != LicenseModel.PER_SEAT:
-        return []
+def _added_lines(
+    session: Session, row: BillingSubscription, last: dt.date | None = None, until: dt.date | None = None
+) -> list[Line]:
+    """Seats that were added in the cycle billed last and by *until*, for their days up to *last*; the row counts them as
+    billed."""
     start, end = row.current_cycle_start, row.current_cycle_end
+    last = min(last or end, end)
+    if row.model != LicenseModel.PER_SEAT or row.billed_through is None or last < start:
+        return []
     full = periods.next_start(start, row.cycle, row.anchor_day) - dt.timedelta(days=1)
-    whole, lines = periods.days(start, full), []
-    until = row.ended_at.astimezone(clock.IST).date() if row.ended_at else None
-    for program, rate in _priced(session, row.contract):
-        billed = int(row.seats_billed.get(str(program.id), 0))
-        for day, more in added(stays(session, program, start, end), billed, start, end, until):
-            left = periods.days(day, end)
+    terms = _terms_on(session, row, start)
+    whole, lines, seats = periods.days(start, full), [], dict(row.seats_billed)
+    for program, rate in _priced(session, row, terms):
+        billed = int(seats.get(str(program.id), 0))
+        for day, more in added(stays(session, program, start, end), billed, start, last, until):
+            left = periods.days(day, last)
+            seats[str(program.id)] = billed = billed + more
             lines.append(
                 Line(
                     f"{program.name}: {more} {'seat' if more == 1 else 'seats'} added on {day:%d %b %Y}, "
@@ -235,21 +287,22 @@ def _added_lines(session: Session, row: BillingSubscription) -> list[Line]:
                     periods.by_days(more * rate, left, whole),
                 )
             )
+    row.seats_billed, row.billed_seats = seats, sum(seats.values())
     return [line for line in lines if line.amount_paise]
 
 
-def _priced(session: Session, contract: Contract) -> list[tuple[Program, int]]:
-    """The seat programs of a contract with what a seat costs a cycle: the program's rate, else the contract's."""
+def _priced(session: Session, row: BillingSubscription, terms: Contract) -> list[tuple[Program, int]]:
+    """The seat programs of a licence with what a seat costs a cycle: the program's rate, else that of *terms*."""
     rows = session.scalars(
         select(Program)
         .where(
-            Program.contract_id == contract.id,
-            Program.type == ProgramType.LICENSED_SEAT,
-            Program.status != ProgramStatus.ARCHIVED,
+            Program.contract_id == row.contract_id,
+            Program.type
+            == ProgramType.LICENSED_SEAT,  # an archived one has no seats, but may owe those it had
         )
         .order_by(Program.id)
     )
-    return [(p, int(p.rate_per_seat_paise or contract.license_rate_per_seat_paise or 0)) for p in rows]
+    return [(p, int(p.rate_per_seat_paise or terms.license_rate_per_seat_paise or 0)) for p in rows]
 
 
 def stays(session: Session, program: Program, start: dt.date, end: dt.date) -> list[Stay]:
@@ -285,24 +338,25 @@ def unused(row: BillingSubscription, today: dt.date) -> int:
 def move(session: Session, old: Contract, new: Contract, *, now: bool) -> None:
     """The licence goes on under *new*: *now* (an amendment) begins a cycle today and credits the days paid twice.
 
-    A renewal continues where the term was billed to. A new contract without a fee ends it; one with a fee where *old*
-    had none begins it.
+    Wants the programs still under *old*. A renewal continues where the term was billed to, at the old terms until the new
+    ones begin. A new contract without a fee ends it; one with a fee where *old* had none begins it.
     """
     row = of_contract(session, old)
     if row is None:
         begin(session, new)
         return
+    today = new.effective_from
+    if not now or today > clock.today_ist():
+        row.contract_id = new.id
+        row.next_invoice_date = row.next_invoice_date or today
+        session.flush()
+        return
     if new.license_model is None or new.license_cycle is None:
         end(session, old)
         return
-    changed = (row.model, row.cycle) != (new.license_model, new.license_cycle)
+    _keep(session, row, today - dt.timedelta(days=1))
     row.contract_id, row.model, row.cycle = new.id, new.license_model, new.license_cycle
-    if not now and not changed:
-        row.next_invoice_date = row.next_invoice_date or new.effective_from
-        session.flush()
-        return
-    today = new.effective_from
-    row.credit_paise += unused(row, today) if now else 0
+    row.credit_paise += unused(row, today)
     row.anchor_day = today.day
     row.current_cycle_start = today
     row.current_cycle_end = periods.last_day(today, row.cycle, row.anchor_day, new.effective_to)[0]
@@ -316,9 +370,9 @@ def end(session: Session, contract: Contract) -> None:
     row = of_contract(session, contract)
     if row is None:
         return
+    _keep(session, row)
     row.status, row.ended_at = SubscriptionStatus.ENDED, clock.now()
-    owed = row.model == LicenseModel.PER_SEAT and row.billed_through is not None
-    row.next_invoice_date = clock.today_ist() if owed else None
+    row.next_invoice_date = clock.today_ist() if row.owed_lines else None
     session.flush()
 
 

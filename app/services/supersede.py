@@ -143,8 +143,8 @@ def _replace(session: Session, old: Contract, reason: SupersedeReason, values: d
         if getattr(getattr(error.orig, "diag", None), "constraint_name", "") == "uq_contract_supersedes":
             raise DomainError("CONTRACT_ALREADY_SUPERSEDED") from None
         raise contracts.already_active(error) from None
-    moved = _move(session, old, new)
     subscriptions.move(session, old, new, now=amended)
+    moved = _move(session, old, new)
     contracts.record(
         session,
         old,

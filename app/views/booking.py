@@ -202,10 +202,12 @@ class BookingsPage(Page):
             flash("Planned. The learner hears of it now.", "success")
             return redirect(here)
         below = sessions.children(db.session(), row)
+        refusal = sessions.plan_refusal(db.session(), row, below)
         return self.render(
             "booking/allocate.html",
             title="Plan a session",
             row=row,
+            refusal=refusal,
             counts=sessions.counts(below, row.plan.total_sessions or 0),
             **picker(catalogue.any_plan(db.session(), row.plan_id), zone),
         )

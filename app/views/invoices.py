@@ -252,6 +252,7 @@ class InvoicesPage(OrgPage):
         admin = ctx().is_admin and not ctx().viewing
         overdue = row.status == InvoiceStatus.OVERDUE
         untouched = not row.paid_paise and not row.credited_paise
+        arriving = may("pay") and invoice_receipts.arriving(session, row, current_app.config["SETTINGS"])
         return self.render(
             "invoices/show.html",
             title=row.number or "Draft invoice",
@@ -271,7 +272,8 @@ class InvoicesPage(OrgPage):
             matches=invoice_reads.match(session, row, order, contract),
             registration=invoice_reads.einvoice_of(session, row),
             timeline=[event(e) for e in invoice_reads.history(session, row)],
-            pays=row.status in OPEN and row.due_paise > 0 and may("pay"),
+            arriving=arriving,
+            pays=row.status in OPEN and row.due_paise > 0 and may("pay") and not arriving,
             issues=row.status == InvoiceStatus.DRAFT and may("write"),
             edits=row.status == InvoiceStatus.DRAFT and row.kind == InvoiceKind.MANUAL and may("write"),
             voids=row.status in OPEN

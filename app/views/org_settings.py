@@ -106,6 +106,19 @@ def _contacts() -> dict[str, Any]:
     }
 
 
+def _seen_version() -> int | None:
+    """The version of the organisation that the page showed."""
+    version = request.form.get("version", "")
+    return int(version) if version.isascii() and version.isdigit() and len(version) < 10 else None
+
+
+def _on_file(row: Organization, name: str) -> str:
+    """What a field says now, for somebody whose page showed an older state."""
+    told = name not in ("pan", "contacts", *FLAGS) and getattr(row, name, None)
+    now = f" It now says “{told}”." if told and len(str(told)) <= 80 else ""
+    return f"Settings were changed after you opened this page.{now} Save again to put yours in place."
+
+
 class SettingsPage(OrgPage):
     """Profile, branding, tax, billing, contacts, people, policies and what the organisation does."""
 
@@ -140,12 +153,15 @@ class SettingsPage(OrgPage):
             row = organizations.update_organization(
                 db.session(),
                 values,
+                expected_version=_seen_version() if values else None,
                 allow_host=winding.hosting_on(),
                 settings=current_app.config["SETTINGS"],
             )
         except Invalid as error:
             return self._again(section, error.fields, 400)
         except DomainError as error:
+            if error.code == "VERSION_CONFLICT":
+                return self._again(section, {name: [_on_file(row, name)] for name in values}, error.status)
             if error.code not in MENDED_AT:
                 raise
             return self._again(section, {MENDED_AT[error.code]: [error.message]}, error.status)
@@ -183,13 +199,11 @@ class SettingsPage(OrgPage):
         """Start or stop sponsoring or hosting, against the version the page showed."""
         if what not in CAPABILITIES:
             raise DomainError("NOT_FOUND")
-        wanted, version = request.form.get("on") == "y", request.form.get("version", "")
+        wanted = request.form.get("on") == "y"
         row = organizations.update_organization(
             db.session(),
             {CAPABILITIES[what]: wanted},
-            expected_version=int(version)
-            if version.isascii() and version.isdigit() and len(version) < 10
-            else None,
+            expected_version=_seen_version(),
             allow_host=winding.hosting_on(),
         )
         flash(f"{row.name} is now a {row.kind.lower()}.", "success")

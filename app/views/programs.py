@@ -166,7 +166,6 @@ class ProgramsView(ServiceView):
     show_template = "programs/program.html"
     method_permission_name = {"supersede": "write", "enrol": "write"}
     show_fieldsets = [
-        ("Cover", {"fields": ["covered_plan_types", "allowed_categories"]}),
         (
             "About",
             {

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
 from werkzeug.serving import make_server
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -34,15 +34,16 @@ def server(settings: Any) -> Iterator[Any]:
     """The application served on a free port; ``server.url``, ``server.app``."""
     from app import create_app
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    listener = socket.socket()  # kept, or another program could take the port meanwhile
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(128)
+    port = listener.getsockname()[1]
     application = create_app(
         dataclasses.replace(
             settings, base_url=f"http://127.0.0.1:{port}", rate_limits=False, enable_csp_enforce=True
         )
     )
-    http = make_server("127.0.0.1", port, application, threaded=True)
+    http = make_server("127.0.0.1", port, application, threaded=True, fd=listener.detach())
     thread = threading.Thread(target=http.serve_forever, daemon=True)
     thread.start()
     http.url, http.app = f"http://127.0.0.1:{port}", application  # type: ignore[attr-defined]
@@ -59,10 +60,22 @@ def browser() -> Iterator[Browser]:
             pytest.fail("no Chromium, and CI=true forbids skipping the browser tests")
         pytest.skip("no Chromium on this machine (apt-get install chromium)")
     expect.set_options(timeout=WAIT)
-    with sync_playwright() as playwright:
+    with sync_playwright() as playwright, pytest.MonkeyPatch.context() as patch:
+        for action in ("click", "fill", "press", "check", "uncheck", "select_option", "set_input_files"):
+            patch.setattr(Locator, action, _once_loaded(getattr(Locator, action)))
         launched = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         yield launched
         launched.close()
+
+
+def _once_loaded(act: Callable[..., Any]) -> Callable[..., Any]:
+    """*act* on a page whose scripts have run: a person is never quicker than they are, Playwright is."""
+
+    def patient(self: Locator, *args: Any, **kw: Any) -> Any:
+        self.page.wait_for_load_state("load")
+        return act(self, *args, **kw)
+
+    return patient
 
 
 @pytest.fixture

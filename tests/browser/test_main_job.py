@@ -98,6 +98,7 @@ def test_from_sign_up_to_receipt(browse, sign_in, run_job, server, make):
     admin.goto("/admin/verification")
     admin.get_by_role("link", name=name).click()
     admin.get_by_role("heading", name="What to check").wait_for()
+    admin.wait_for_load_state("load")
     admin.keyboard.press("v")
     admin.get_by_role("dialog").get_by_role("button", name="Verify").click()
     admin.get_by_role("status").get_by_text("is verified").wait_for()

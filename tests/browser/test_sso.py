@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.factories import unique
-from tests.identity.conftest import dns_server, idp, saml_idp, zone
+from tests.identity.conftest import idp, saml_idp
 
-__all__ = ["dns_server", "idp", "saml_idp", "zone"]
+__all__ = ["idp", "saml_idp"]
 pytestmark = pytest.mark.browser
 SHOTS = os.environ.get("SSO_SHOTS")
 

@@ -95,7 +95,8 @@ def test_our_own_negative_numbers_stay_numbers():
 
 
 def test_a_workbook_opens_and_holds_text_as_text():
-    openpyxl = pytest.importorskip("openpyxl")
+    import openpyxl
+
     book = openpyxl.load_workbook(
         export.xlsx_file(["Name", "Total (₹)"], [["=cmd|'x'!A1", export.Number("118000.50")]])
     )

@@ -12,28 +12,8 @@ from app import clock
 from app.identity import oidc
 from app.jobs import runner
 from tests.identity.company import Company
-from tests.identity.peers.dns_server import DnsServer, Zone
 from tests.identity.peers.oidc_op import OidcOp
 from tests.identity.peers.saml_idp import Person, SamlIdp
-
-
-@pytest.fixture(scope="session")
-def dns_server(settings: Any) -> Iterator[DnsServer]:
-    """The DNS server that DNS_RESOLVER names."""
-    server = DnsServer(int(settings.dns_resolver.rpartition(":")[2]))
-    yield server
-    server.close()
-
-
-@pytest.fixture
-def zone(dns_server: DnsServer) -> Zone:
-    """What the DNS says: nothing yet."""
-    fresh = dns_server.zone
-    fresh.txt.clear()
-    fresh.aliases.clear()
-    fresh.broken.clear()
-    fresh.asked.clear()
-    return fresh
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from app import clock
+from app.gateways.signing import sign
 from app.models import FundingSource, InvoiceStatus, PlatformRole
 
 
@@ -193,3 +194,29 @@ def test_the_list_costs_a_constant_number_of_queries(customer, finance, app, web
     for _ in range(6):
         c.manual(1000)
     assert count() == few
+
+
+def test_a_payment_that_arrived_and_waits_for_its_confirmation_is_not_asked_for_again(
+    customer, finance, client, run_job, make, settings
+):
+    c = customer()
+    row = c.manual(1_000_000)
+    browser, path = finance(c), url(c, f"invoices/{row.public_id}")
+    assert "A payment is being confirmed" not in open_page(browser, path)
+    browser.form(path + "/pay")
+    order = c.again(row).gateway_order_id
+    shown = open_page(browser, path)
+    assert "A payment is being confirmed" not in shown and "Pay ₹11,800.00" in shown
+    assert browser.form(f"/sandbox/checkout/{order}/pay").status_code == 302
+    shown = open_page(browser, path)
+    assert "A payment is being confirmed" in shown and "Pay ₹11,800.00" not in shown
+    body = make.one(
+        "SELECT w.body FROM sandbox_webhook w JOIN sandbox_order o ON o.id = w.order_row_id WHERE o.order_id = :o "
+        "ORDER BY w.id DESC LIMIT 1",
+        o=order,
+    ).encode()
+    signed = {"X-Sandbox-Signature": sign(settings.sandbox_webhook_secret, body)}
+    assert client.post("/webhooks/gateway/sandbox", data=body, headers=signed).status_code == 200
+    run_job("process_gateway_events")
+    shown = open_page(browser, path)
+    assert "A payment is being confirmed" not in shown and c.again(row).status == InvoiceStatus.PAID

@@ -240,6 +240,23 @@ def test_settings_by_field_gate(client: Any, app: Any, make: Any) -> None:
     assert page.status_code == 409 and "already taken" in page.text
 
 
+def test_an_older_page_overwrites_nobody_unasked(client: Any, app: Any, make: Any) -> None:
+    """Two owners opened the settings; the second to save is told what is on file, and saves again knowingly."""
+    org = make.org()
+    first, second = (make.sign_in(app.test_client(), make.member(org)) for _ in range(2))
+    seen = re.search(r'name="version" value="(\d+)"', first.get(f"{base(org)}/settings").text).group(1)
+    path = f"{base(org)}/settings/profile"
+    assert first.form(path, {"name": "Theirs", "version": seen}).status_code == 302
+    answer = second.form(path, {"name": "Mine", "version": seen})
+    assert (
+        answer.status_code == 409 and "It now says “Theirs”." in answer.text and 'value="Mine"' in answer.text
+    )
+    assert make.one("SELECT name FROM organization WHERE id = :o", o=org.id) == "Theirs"
+    shown = re.search(r'name="version" value="(\d+)"', answer.text).group(1)
+    assert second.form(path, {"name": "Mine", "version": shown}).status_code == 302
+    assert make.one("SELECT name FROM organization WHERE id = :o", o=org.id) == "Mine"
+
+
 def test_a_refused_organisation_reads_why_and_resubmits(client: Any, app: Any, make: Any) -> None:
     org = make.org(status=OrgStatus.PENDING_VERIFICATION)
     owner = make.sign_in(client, make.member(org))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 
 import pytest
+from sqlalchemy import text
 
 from app import clock
 from app.models import FundingSource, OrgRole, OrgStatus, ProgramType
@@ -405,10 +406,130 @@ def test_an_amended_licence_credits_the_days_that_were_paid(sponsor):
         s.rollback()
 
 
+@pytest.fixture
+def seats(sponsor):
+    """A licence by the seat, 2,000 each and month, two seats billed ten days ago and one more since yesterday."""
+    from app.models import Contract
+    from app.services import subscriptions
+
+    today = clock.today_ist()
+    w = sponsor(
+        FundingSource.INVOICE,
+        {"type": ProgramType.LICENSED_SEAT},
+        {
+            "license_model": "PER_SEAT",
+            "license_rate_per_seat_paise": 200_000,
+            "license_cycle": "MONTHLY",
+            "effective_from": today - dt.timedelta(days=10),
+            "effective_to": today + dt.timedelta(days=200),
+        },
+    )
+    w.learner(), w.learner()
+    with w.make.acting(w.owner) as s:
+        row = subscriptions.begin(s, s.get(Contract, w.contract.id))
+        assert subscriptions.claim(s, row.id, today - dt.timedelta(days=10)).total_paise == 400_000
+        s.commit()
+    w.learner()
+    with w.make.session() as s:
+        s.execute(
+            text(
+                "UPDATE assignment SET period_start = :d "
+                "WHERE id = (SELECT max(id) FROM assignment WHERE program_id = :p)"
+            ),
+            {"d": today - dt.timedelta(days=1), "p": w.program.id},
+        )
+    w.subscription, w.whole = row.id, (row.current_cycle_end - row.current_cycle_start).days + 1
+    return w
+
+
+def amounts(bill):
+    return [line.amount_paise for line in bill.lines]
+
+
+def test_an_amendment_owes_the_seats_that_were_added_before_it(seats):
+    """One day of the third seat at the old rate, then three at the new one, less the days of two that were paid."""
+    from app.models import Contract
+    from app.services import subscriptions, supersede
+
+    today = clock.today_ist()
+    with seats.make.acting(seats.owner) as s:
+        old = s.get(Contract, seats.contract.id)
+        supersede.supersede(s, old, "AMENDMENT", {"license_rate_per_seat_paise": 300_000})
+        bill = subscriptions.claim(s, seats.subscription, today)
+        credit = 400_000 * (seats.whole - 10) // seats.whole
+        assert amounts(bill) == [200_000 // seats.whole, 900_000, -credit]
+        assert subscriptions.claim(s, seats.subscription, today) is None
+        s.rollback()
+
+
+def test_an_amendment_without_a_licence_still_owes_added_seats(seats):
+    from app.models import BillingSubscription, Contract
+    from app.services import subscriptions, supersede
+
+    today = clock.today_ist()
+    with seats.make.acting(seats.owner) as s:
+        old = s.get(Contract, seats.contract.id)
+        none = dict.fromkeys(("license_model", "license_rate_per_seat_paise", "license_cycle"))
+        supersede.supersede(s, old, "AMENDMENT", none)
+        left = seats.whole - 9
+        assert amounts(subscriptions.claim(s, seats.subscription, today)) == [200_000 * left // seats.whole]
+        assert subscriptions.claim(s, seats.subscription, today) is None
+        assert s.get(BillingSubscription, seats.subscription).next_invoice_date is None
+        s.rollback()
+
+
+@pytest.mark.parametrize("model", ["PER_SEAT", "FLAT_FEE", None])
+def test_a_renewal_ahead_of_time_bills_the_rest_of_the_term_as_before(seats, model):
+    """Renewed to a quarter's terms six months early: the added seat and the months until then at the old rate."""
+    from app.models import BillingSubscription, Contract
+    from app.services import subscriptions, supersede
+
+    wanted = {
+        "license_model": model,
+        "license_cycle": "QUARTERLY" if model else None,
+        "license_rate_per_seat_paise": 700_000 if model == "PER_SEAT" else None,
+        "license_fee_paise": 5_000_000 if model == "FLAT_FEE" else None,
+    }
+    with seats.make.acting(seats.owner) as s:
+        old = s.get(Contract, seats.contract.id)
+        new = supersede.supersede(s, old, "RENEWAL", wanted)
+        bills = []
+        while (due := s.get(BillingSubscription, seats.subscription).next_invoice_date) and len(bills) < 12:
+            bills.append(subscriptions.claim(s, seats.subscription, due))
+        first = bills[0]
+        assert amounts(first) == [200_000 * (seats.whole - 9) // seats.whole, 600_000]
+        before = [b for b in bills if b.contract_id == old.id]
+        assert len(before) >= 5 and all(amounts(b) == [600_000] for b in before[1:-1])
+        assert before[-1].period_end == old.effective_to and 0 < before[-1].total_paise <= 600_000
+        after = [b for b in bills if b.contract_id == new.id]
+        if model is None:
+            row = s.get(BillingSubscription, seats.subscription)
+            assert [b.lines for b in after] == [()] and row.status == "ENDED"
+        else:
+            assert after[0].period_start == new.effective_from == old.effective_to + dt.timedelta(days=1)
+            assert after[0].total_paise == (2_100_000 if model == "PER_SEAT" else 5_000_000)
+            assert (after[0].period_end - after[0].period_start).days in range(88, 93)
+        s.rollback()
+
+
+def test_cycles_nobody_billed_are_owed_before_an_amendment(seats):
+    """The job did not run for a month and more: that month is billed at the old rate, its unused days are credited."""
+    from app.models import Contract
+    from app.services import subscriptions, supersede
+
+    seats.later(days=35)
+    with seats.make.acting(seats.owner) as s:
+        old = s.get(Contract, seats.contract.id)
+        supersede.supersede(s, old, "AMENDMENT", {"license_rate_per_seat_paise": 300_000})
+        bill = subscriptions.claim(s, seats.subscription, clock.today_ist())
+        added, month, fresh, credit = amounts(bill)
+        assert (added, month, fresh) == (200_000 * (seats.whole - 9) // seats.whole, 600_000, 900_000)
+        assert -600_000 < credit < 0
+        s.rollback()
+
+
 def test_a_contracts_own_card_shares_its_bookings(sponsor):
     """Without a host the organisation's share goes to the expert; the card counts also after it was replaced."""
-    from sqlalchemy import text
-
     from app.models import RateCard
 
     w = sponsor(account={"trusted_at": "2026-01-01"})

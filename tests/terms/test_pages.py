@@ -86,6 +86,7 @@ def test_a_program_of_seats_is_made_superseded_and_filled_on_its_pages(sponsor):
     )
     page = browser.get(f"{base(w)}/programs/show/{key}").text
     assert "Is charged to the member" in page and "Assign members" in page
+    assert all(every in page for every in ("Every kind", "Every category", "Every expert"))
     page = browser.form(
         f"{base(w)}/programs/enrol/{key}", {"member": [str(m.public_id) for m in people]}
     ).text

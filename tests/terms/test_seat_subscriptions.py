@@ -120,6 +120,34 @@ def test_nothing_counts_until_the_expert_plans_and_a_blocked_seat_refuses(sponso
     assert w.used(learner) == (200_000, 2, 0) and findings(w) == []
 
 
+def test_the_expert_reads_before_planning_that_the_seat_has_no_session_left(sponsor, findings):
+    w = sponsor(FundingSource.LICENSE, {**SEAT, "covered_engagements_per_cycle": 1})
+    learner = w.learner()
+    _, r = subscribe(w, learner)
+    path = f"/dashboard/appointments/{r.json['id']}/sessions"
+
+    def page():
+        w.make.sign_in(w.client, teacher(w))
+        return w.client.get(path).get_data(as_text=True)
+
+    assert "Pick a time" in page() and "No session can be planned now." not in page()
+    first = allot(w, r, 0)
+    before = w.written()
+    shown = page()
+    assert "no session left in this cycle" in shown and "Pick a time" not in shown
+    assert "4,000" not in shown and "1,000" not in shown and w.program.name not in shown
+    assert w.written() == before and findings(w) == []
+    call_off(w, learner, first.json["id"])
+    assert "Pick a time" in page()
+    with w.make.session() as s:
+        s.execute(
+            text("UPDATE billing_account SET dunning_suspended_at = now() WHERE organization_id = :o"),
+            {"o": w.org.id},
+        )
+    shown = page()
+    assert "does not pay for another session at present" in shown and "dunning" not in shown.lower()
+
+
 def test_a_seat_without_a_session_left_takes_no_subscription(sponsor):
     w = sponsor(FundingSource.LICENSE, {**SEAT, "covered_engagements_per_cycle": 1})
     learner = w.learner()

@@ -59,9 +59,9 @@ class Zone:
 
 
 class DnsServer:
-    """The server, on 127.0.0.1 and one port for both transports."""
+    """The server, on 127.0.0.1 and one free ``port`` for both transports."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self) -> None:
         self.zone = Zone()
         zone = self.zone
 
@@ -95,7 +95,17 @@ class DnsServer:
         class UdpServer(socketserver.ThreadingUDPServer):
             daemon_threads = True
 
-        self._servers: list[Any] = [UdpServer(("127.0.0.1", port), Udp), TcpServer(("127.0.0.1", port), Tcp)]
+        for _ in range(100):  # until a port is free for both
+            tcp = TcpServer(("127.0.0.1", 0), Tcp)
+            self.port: int = tcp.server_address[1]
+            try:
+                udp = UdpServer(("127.0.0.1", self.port), Udp)
+                break
+            except OSError:
+                tcp.server_close()
+        else:
+            raise OSError("No port is free for both TCP and UDP")
+        self._servers: list[Any] = [udp, tcp]
         for server in self._servers:
             threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
