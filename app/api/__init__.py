@@ -13,6 +13,8 @@ DOMAINS = (
     "scim",
     "domain_claims",
     "sso",
+    "sso_providers",
+    "sso_doors",
     "onboarding",
     "organizations",
     "hierarchy",

@@ -35,7 +35,7 @@ from app.models import (
     VoucherKind,
 )
 from app.security.context import ctx
-from app.services import gst, invoice_facts, storage, tax_tables
+from app.services import accruals, gst, invoice_facts, storage, tax_tables
 from app.services.storage import Storage
 from app.services.text import amount_in, money
 from config import Settings
@@ -330,7 +330,7 @@ def _invoice(session: Session, row: Invoice, settings: Settings) -> Document:
                 "Paid from the organisation's wallet when each session was booked. Nothing is to be paid.",
             )
         )
-    elif facts["supplier"].get("bank") and row.status in (InvoiceStatus.ISSUED, InvoiceStatus.OVERDUE):
+    elif facts["supplier"].get("bank") and (row.status in accruals.OPEN or accruals.owed(row)):
         notes.append(("Transfer to", f"{facts['supplier']['bank']}. Reference {row.number}."))
     made = session.scalars(select(EInvoice).where(EInvoice.invoice_id == row.id)).one_or_none()
     title = NATURES[row.nature.value]
@@ -376,7 +376,7 @@ def _watermark(row: Invoice) -> str:
         InvoiceStatus.CANCELLED,
         InvoiceStatus.REFUNDED,
     )
-    return row.status.value if row.status in known else ""
+    return row.status.value if row.status in known and not accruals.owed(row) else ""
 
 
 def _registration(made: EInvoice | None) -> Registration | None:

@@ -373,7 +373,7 @@ class GatewayEvent(Row, Model):
 
 
 class UnappliedReceipt(Row, Model):
-    """Money received that matches nothing we asked for; kept apart until it is refunded."""
+    """Money received that matches nothing we asked for; kept apart until all of it went back, by refund or chargeback."""
 
     __tablename__ = "unapplied_receipt"
 
@@ -381,7 +381,21 @@ class UnappliedReceipt(Row, Model):
     provider_payment_id: Mapped[str] = mapped_column(String(80), unique=True)
     provider_refund_id: Mapped[str | None] = mapped_column(String(80), unique=True)
     amount_paise: Mapped[Paise]
+    refunded_paise: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    charged_back_paise: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     reason: Mapped[str] = mapped_column(String(60))
     organization_id: Mapped[int | None] = mapped_column(BigInteger, ForeignKey("organization.id"))
     received_at: Mapped[Instant]
-    refunded_at: Mapped[dt.datetime | None] = mapped_column(DateTime(timezone=True))
+    refunded_at: Mapped[dt.datetime | None] = mapped_column(DateTime(timezone=True))  # nothing is left
+
+    __table_args__ = (
+        CheckConstraint(
+            "refunded_paise >= 0 AND charged_back_paise >= 0 AND refunded_paise + charged_back_paise <= amount_paise",
+            name="ck_unapplied_receipt_left",
+        ),
+    )
+
+    @property
+    def left_paise(self) -> int:
+        """What neither went back nor was taken by a bank."""
+        return self.amount_paise - self.refunded_paise - self.charged_back_paise

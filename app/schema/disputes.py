@@ -15,7 +15,8 @@ from .enums import DisputeStatus
 
 class Dispute(MaybeTenant, Model):
     """One dispute at a provider. ``subject`` says what was paid (booking, top_up, invoice, unapplied), ``subject_id`` is
-    its public id. ``posted_paise`` is what a loss took, written once with its CHARGEBACK."""
+    its public id. ``posted_paise`` is what a loss took, written with its CHARGEBACK; it grows when a refund under way then
+    fails."""
 
     __tablename__ = "dispute"
 

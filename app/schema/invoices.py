@@ -198,8 +198,8 @@ class Invoice(Tenant, Model):
             name="ck_invoice_heads",
         ),
         CheckConstraint(
-            "paid_paise BETWEEN 0 AND total_paise AND credited_paise BETWEEN 0 AND total_paise "
-            "AND refunded_paise BETWEEN 0 AND paid_paise",
+            "paid_paise >= 0 AND refunded_paise >= 0 AND paid_paise - refunded_paise <= total_paise "
+            "AND credited_paise BETWEEN 0 AND total_paise",
             name="ck_invoice_settled",
         ),
         CheckConstraint("drawn_hundredths >= 0 AND line_count >= 0", name="ck_invoice_counts"),
@@ -405,13 +405,14 @@ class CreditNoteLine(Tenant, Model):
 
 
 class InvoiceRefund(Tenant, Model):
-    """Money of a paid invoice on its way back, one receipt at a time; posted when it has left."""
+    """Money of a paid invoice on its way back, one receipt at a time; posted when it has left. Without a credit note it was
+    returned at the provider by hand, and is owed again."""
 
     __tablename__ = "invoice_refund"
 
     invoice_id: Mapped[int] = mapped_column(BigInteger)
     receipt_id: Mapped[int] = mapped_column(BigInteger)
-    credit_note_id: Mapped[int] = mapped_column(BigInteger)
+    credit_note_id: Mapped[int | None] = mapped_column(BigInteger)
     refund_key: Mapped[str] = mapped_column(String(80), unique=True)  # of the posting: refund and receipt
     amount_paise: Mapped[Paise]
     status: Mapped[InvoiceRefundStatus] = choice(InvoiceRefundStatus, default=InvoiceRefundStatus.PENDING)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from app.models import Invoice, InvoiceKind, InvoiceStatus, LegSource, Payment, PaymentLeg, PaymentStatus
@@ -21,6 +21,8 @@ SOURCES = (
     LegSource.OVERAGE_INVOICE_ACCRUAL_REVERSAL,
 )
 OPEN = (InvoiceStatus.ISSUED, InvoiceStatus.OVERDUE)
+SETTLED = (InvoiceStatus.PAID, InvoiceStatus.REFUNDED)
+DUE = Invoice.total_paise - Invoice.credited_paise - Invoice.paid_paise + Invoice.refunded_paise
 METHODS = ("INVOICE", "LICENSE")  # what the partial index ix_payment_unbilled holds
 SQL_SOURCES = ", ".join(f"'{s.value}'" for s in SOURCES)
 
@@ -55,17 +57,22 @@ def pending(session: Session) -> Pending:
     return Pending(int(row[0]), int(row[1]))
 
 
+def unpaid() -> ColumnElement[bool]:
+    """Invoices that ask for money: open ones, and settled ones whose money was taken back without a credit note."""
+    taken_back = and_(Invoice.status.in_(SETTLED), Invoice.refunded_paise > 0, DUE > 0)
+    return and_(Invoice.kind != InvoiceKind.STATEMENT, or_(Invoice.status.in_(OPEN), taken_back))
+
+
+def owed(row: Invoice) -> int:
+    """What may be paid of an invoice now, paise: the same rule for one row."""
+    if row.kind == InvoiceKind.STATEMENT or row.status not in (*OPEN, *SETTLED):
+        return 0
+    return max(row.due_paise, 0) if row.status in OPEN or row.refunded_paise else 0
+
+
 def outstanding(session: Session) -> int:
-    """What issued invoices still ask for, paise: total less credited less paid, plus refunded."""
-    due = Invoice.total_paise - Invoice.credited_paise - Invoice.paid_paise + Invoice.refunded_paise
-    return int(
-        session.scalar(
-            select(func.coalesce(func.sum(due), 0)).where(
-                Invoice.status.in_(OPEN), Invoice.kind != InvoiceKind.STATEMENT
-            )
-        )
-        or 0
-    )
+    """What invoices still ask for, paise: total less credited less paid, plus what went back."""
+    return int(session.scalar(select(func.coalesce(func.sum(DUE), 0)).where(unpaid())) or 0)
 
 
 def exposure(session: Session) -> int:

@@ -20,7 +20,6 @@ from app.models import (
     Contract,
     ContractStatus,
     Invoice,
-    InvoiceStatus,
     Organization,
     OrgRole,
     OrgStatus,
@@ -28,7 +27,7 @@ from app.models import (
     ProgramStatus,
 )
 from app.security.context import acting, ctx
-from app.services import audit, contracts, outbox, subscriptions, terms_notices
+from app.services import accruals, audit, contracts, outbox, subscriptions, terms_notices
 from app.services.obligations import LIVE
 from app.services.text import paragraphs
 
@@ -48,7 +47,7 @@ def standing(session: Session, contract: Contract) -> dict[str, Any]:
             select(func.count(Invoice.id))
             .where(
                 Invoice.contract_id == contract.id,
-                Invoice.status.in_((InvoiceStatus.ISSUED, InvoiceStatus.OVERDUE)),
+                accruals.unpaid(),
             )
             .scalar_subquery(),
         )

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from app import clock
@@ -246,15 +246,9 @@ def _settle(session: Session, row: Invoice) -> None:
 
 def _send_back(session: Session, row: Invoice, note: CreditNote, refund: Refund | None) -> int:
     """Return what a credited invoice holds beyond what it asks for, newest receipt first; paise."""
-    promised = int(
-        session.scalar(
-            select(func.coalesce(func.sum(InvoiceRefund.amount_paise), 0)).where(
-                InvoiceRefund.invoice_id == row.id, InvoiceRefund.status == InvoiceRefundStatus.PENDING
-            )
-        )
-        or 0
-    )
-    left = -(row.due_paise + promised)
+    before = -(row.due_paise + note.total_paise)  # what it held too much already
+    pending, rejected = _promised(session, row)
+    left = -row.due_paise - pending - min(rejected, max(0, before - pending))
     if left <= 0:
         return 0
     total = left
@@ -288,6 +282,18 @@ def _send_back(session: Session, row: Invoice, note: CreditNote, refund: Refund 
         if not left:
             break
     return total - left
+
+
+def _promised(session: Session, row: Invoice) -> tuple[int, int]:
+    """(refunds under way, refunds the provider rejected that a bank transfer is to return) of an invoice, paise."""
+    rows = session.execute(
+        select(InvoiceRefund.status, InvoiceRefund.amount_paise).where(
+            InvoiceRefund.invoice_id == row.id,
+            InvoiceRefund.status.in_((InvoiceRefundStatus.PENDING, InvoiceRefundStatus.FAILED)),
+        )
+    ).all()
+    pending = sum(r.amount_paise for r in rows if r.status == InvoiceRefundStatus.PENDING)
+    return pending, sum(r.amount_paise for r in rows) - pending
 
 
 def _done(session: Session, row: Invoice, made: InvoiceRefund) -> None:
@@ -326,12 +332,20 @@ def send(session: Session, public_id: uuid.UUID, settings: Settings) -> str:
         elif result.status == "failed":
             made.status = InvoiceRefundStatus.FAILED
             session.flush()
+            from app.services import disputes  # late: disputes spread their losses as refunds do
+
+            disputes.refund_failed(session, "invoice", receipt.provider_payment_id or "", str(made.public_id))
             with acting(session, scope="job", org_id=None):
                 session.add(
                     SystemEvent(
                         category="gateway",
-                        severity=Severity.ERROR,
-                        message=f"The refund of invoice {row.number} was rejected: return {money(made.amount_paise)} by bank",
+                        severity=Severity.ERROR if row.due_paise < 0 else Severity.WARN,
+                        message=f"The refund of invoice {row.number} was rejected: "
+                        + (
+                            f"return {money(min(made.amount_paise, -row.due_paise))} by bank"
+                            if row.due_paise < 0
+                            else "the payer's bank took it"
+                        ),
                         context={"amount_paise": made.amount_paise, "invoice": str(row.public_id)},
                     )
                 )
@@ -381,6 +395,7 @@ def sweep(session: Session, settings: Settings) -> dict[str, int]:
 def by_bank(session: Session, made: InvoiceRefund, utr: str) -> InvoiceRefund:
     """The reference of the transfer that returned money; a rejected gateway refund is settled by one. ADMIN.
 
+    Of a rejected refund no more is returned than the invoice still holds too much: the payer's bank may have taken it.
     Raises INSUFFICIENT_ROLE, Invalid, ILLEGAL_TRANSITION, UTR_ALREADY_RECORDED.
     """
     if not ctx().is_admin:
@@ -390,7 +405,9 @@ def by_bank(session: Session, made: InvoiceRefund, utr: str) -> InvoiceRefund:
         raise Invalid({"utr": ["The bank's reference: 6 to 40 letters and digits."]})
     row = invoices.fresh(session, made.invoice_id, lock=True)
     session.refresh(made)
-    if made.utr is not None or made.status == InvoiceRefundStatus.PENDING:
+    rejected = made.status == InvoiceRefundStatus.FAILED
+    back = min(made.amount_paise, -row.due_paise - _promised(session, row)[0]) if rejected else 0
+    if made.utr is not None or made.status == InvoiceRefundStatus.PENDING or (rejected and back <= 0):
         raise DomainError("ILLEGAL_TRANSITION", status=made.status.value)
     taken = session.execute(
         update(InvoiceRefund)
@@ -405,7 +422,8 @@ def by_bank(session: Session, made: InvoiceRefund, utr: str) -> InvoiceRefund:
     if taken is None:
         raise DomainError("UTR_ALREADY_RECORDED", utr=reference)
     session.refresh(made)
-    if made.status == InvoiceRefundStatus.FAILED:
+    if rejected:
+        made.amount_paise = back
         _done(session, row, made)
     return made
 

@@ -51,7 +51,6 @@ from app.models import (
     InvoiceLine,
     InvoiceReceipt,
     InvoiceRefund,
-    InvoiceStatus,
     LedgerAccount,
     LedgerBalance,
     LedgerEntry,
@@ -113,7 +112,7 @@ from app.models import (
     WalletTopUp,
 )
 from app.security.context import acting, ctx
-from app.services import audit, org_notices, org_status, outbox, wind_down
+from app.services import accruals, audit, org_notices, org_status, outbox, wind_down
 from app.services.member_rules import recompute_independence
 from app.services.wind_down import amount
 
@@ -238,9 +237,7 @@ def _obligations(session: Session) -> dict[str, Any]:
             ).scalar_subquery(),
             "pending_top_ups": amount(WalletTopUp, WalletTopUp.status == TopUpStatus.PENDING),
             "pending_payments": amount(Payment, Payment.status == PaymentStatus.PENDING),
-            "unpaid_invoices": amount(
-                Invoice, Invoice.status.in_([InvoiceStatus.ISSUED, InvoiceStatus.OVERDUE])
-            ),
+            "unpaid_invoices": amount(Invoice, accruals.unpaid()),
             "unbilled_accruals": legs(ACCRUALS),
             "open_overages": legs(OVERAGES),
             "upcoming_sessions": wind_down.upcoming_sessions(),

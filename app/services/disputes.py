@@ -25,12 +25,10 @@ from app.models import (
     DisputeStatus,
     Payment,
     PlatformRole,
-    Refund,
-    RefundStatus,
     User,
 )
 from app.security.context import acting, ctx
-from app.services import audit, dispute_subjects, terms_notices, wallet_notices
+from app.services import audit, dispute_subjects, terms_notices, unapplied, wallet_notices
 from app.services.text import money, paragraphs
 from config import Settings
 
@@ -89,31 +87,42 @@ def changed(session: Session, event: DisputeChanged, gateway: str, settings: Set
 
 
 def apply(session: Session, told: Told, gateway: str) -> str:
-    """Bring our row to what the provider *told*; returns opened, moved or repeated. Wants job scope."""
-    row = session.scalars(
-        select(Dispute).where(Dispute.provider_dispute_id == told.dispute_id).with_for_update()
+    """Bring our row to what the provider *told*; returns opened, moved or repeated. Wants job scope.
+
+    The money's row is locked first, then the dispute's: whoever refunds that money waits, or is waited for.
+    """
+    known = session.execute(
+        select(Dispute.subject, Dispute.provider_payment_id).where(
+            Dispute.provider_dispute_id == told.dispute_id
+        )
     ).one_or_none()
-    if row is None:
-        row = _open(session, told, gateway)
-        if row is None:
-            return apply(session, told, gateway)  # another worker opened it first
-        outcome = "opened"
-    else:
-        outcome = "moved"
-    if not _move(session, row, told):
-        return "opened" if outcome == "opened" else "repeated"
-    return outcome
-
-
-def _open(session: Session, told: Told, gateway: str) -> Dispute | None:
-    found = dispute_subjects.find(session, told.payment_id)
-    if found is None:
+    found = None if known else dispute_subjects.find(session, told.payment_id)
+    if known is None and found is None:
         raise NotYet(told.payment_id)
-    subject, about = found
-    # one dispute at a time for one payment: a refund and a loss read the same sums
-    session.execute(text("SELECT pg_advisory_xact_lock(20262, hashtext(:p))"), {"p": told.payment_id})
-    if session.scalar(select(Dispute.id).where(Dispute.provider_dispute_id == told.dispute_id)) is not None:
-        return None
+    if known is not None:
+        subject, payment_id = known
+    elif found is not None:
+        subject, payment_id = found[0], told.payment_id
+    dispute_subjects.SUBJECTS[subject].lock(session, payment_id)
+    row = _row(session, told.dispute_id)
+    outcome = "repeated"
+    if row is None and found is not None:
+        row, outcome = _open(session, told, gateway, *found), "opened"
+    assert row is not None  # a dispute is never deleted
+    moved = _move(session, row, told)
+    return "moved" if moved and outcome == "repeated" else outcome
+
+
+def _row(session: Session, dispute_id: str) -> Dispute | None:
+    return session.scalars(
+        select(Dispute)
+        .where(Dispute.provider_dispute_id == dispute_id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).one_or_none()
+
+
+def _open(session: Session, told: Told, gateway: str, subject: str, about: dispute_subjects.Found) -> Dispute:
     row = Dispute(
         organization_id=about.organization_id,
         subject=subject,
@@ -140,7 +149,8 @@ def _open(session: Session, told: Told, gateway: str) -> Dispute | None:
 
 def _move(session: Session, row: Dispute, told: Told) -> bool:
     """The row's state after *told*; False when nothing changed. Terminal states stay."""
-    to = status_of(told.phase, told.status, _money_left(session, row))
+    subject = dispute_subjects.SUBJECTS[row.subject]
+    to = status_of(told.phase, told.status, subject.returned(session, row))
     row.synced_at = clock.now()
     if row.status in TERMINAL:
         session.flush()
@@ -162,29 +172,47 @@ def _move(session: Session, row: Dispute, told: Told) -> bool:
         raise DomainError("ILLEGAL_TRANSITION")
     session.refresh(row)
     if to == S.LOST:
-        row.posted_paise = dispute_subjects.SUBJECTS[row.subject].lose(session, row)
-        session.flush()
+        subject.lose(session, row, dispute_subjects.key_of(row))
         faults.trip("dispute_lost")
     if to in OPEN and not was_open:  # a warning became a chargeback
         _hold(session, row)
     elif to not in OPEN:
         _release(session, row)
+        if row.subject == "unapplied":
+            unapplied.try_again(session, row.provider_payment_id, after=row.provider_dispute_id)
     _record(session, row, f"DISPUTE_{to.value}", f"A dispute about {money(row.amount_paise)} is {_words(to)}")
     _tell_closed(session, row) if to not in OPEN else None
     return True
 
 
-def _money_left(session: Session, row: Dispute) -> bool:
-    """Whether any of the disputed payment was given back."""
-    if row.payment_id is None:
-        return False
-    return bool(
-        session.scalar(
-            select(Refund.id)
-            .where(Refund.payment_id == row.payment_id, Refund.status == RefundStatus.SUCCEEDED)
-            .limit(1)
-        )
-    )
+def refund_failed(session: Session, subject: str, provider_payment_id: str, refund_id: str) -> int:
+    """A refund under way was rejected: post what disputes lost meanwhile left out because they counted it as gone, paise.
+
+    Whoever calls holds the lock of the money's row; the key names the refund, so that a repetition posts nothing.
+    """
+    took = 0
+    with acting(session, scope="job", org_id=None):
+        rows = session.scalars(
+            select(Dispute)
+            .where(Dispute.provider_payment_id == provider_payment_id, Dispute.status == S.LOST)
+            .order_by(Dispute.id)
+            .with_for_update()
+            .execution_options(populate_existing=True)
+        ).all()
+        for row in rows:
+            more = dispute_subjects.SUBJECTS[subject].lose(
+                session, row, dispute_subjects.key_of(row, refund_id)
+            )
+            faults.trip("dispute_lost")
+            if more:
+                took += more
+                _record(
+                    session,
+                    row,
+                    "DISPUTE_LOST",
+                    f"{money(more)} more went with a lost dispute: a refund under way was rejected",
+                )
+    return took
 
 
 def _hold(session: Session, row: Dispute) -> None:
@@ -208,10 +236,9 @@ def _release(session: Session, row: Dispute) -> None:
 # ---- the platform's answer -------------------------------------------------------------------------------------------
 
 
-def find(session: Session, public_id: uuid.UUID, *, lock: bool = False) -> Dispute:
+def find(session: Session, public_id: uuid.UUID) -> Dispute:
     """A dispute anywhere. Wants platform or job scope. Raises NOT_FOUND."""
-    statement = select(Dispute).where(Dispute.public_id == public_id)
-    row = session.scalars(statement.with_for_update() if lock else statement).one_or_none()
+    row = session.scalars(select(Dispute).where(Dispute.public_id == public_id)).one_or_none()
     if row is None:
         raise DomainError("NOT_FOUND")
     return row
@@ -220,7 +247,9 @@ def find(session: Session, public_id: uuid.UUID, *, lock: bool = False) -> Dispu
 def _answering(session: Session, public_id: uuid.UUID) -> Dispute:
     if not ctx().is_admin:
         raise DomainError("INSUFFICIENT_ROLE")
-    row = find(session, public_id, lock=True)
+    row = find(session, public_id)
+    dispute_subjects.SUBJECTS[row.subject].lock(session, row.provider_payment_id)
+    session.refresh(row, with_for_update=True)
     if row.status not in ANSWERABLE:
         raise DomainError("ILLEGAL_TRANSITION", state=row.status.value)
     return row

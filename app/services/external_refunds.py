@@ -9,6 +9,8 @@ from app import clock
 from app.gateways import RefundChanged, open_gateway
 from app.models import (
     InvoiceReceipt,
+    InvoiceRefund,
+    InvoiceRefundStatus,
     Payment,
     PaymentStatus,
     Refund,
@@ -20,7 +22,15 @@ from app.models import (
     WalletTopUp,
 )
 from app.security.context import acting
-from app.services import refund_spread, refunds, settlement, topup_refunds
+from app.services import (
+    credit_notes,
+    invoice_returns,
+    refund_spread,
+    refunds,
+    settlement,
+    topup_refunds,
+    unapplied,
+)
 from app.services.disputes import NotYet
 from config import Settings
 
@@ -43,6 +53,13 @@ def changed(session: Session, event: RefundChanged, gateway: str, settings: Sett
     ).one_or_none()
     if top_up is not None:
         return topup_refunds.send(session, top_up, settings)
+    invoiced = session.scalars(
+        select(InvoiceRefund.public_id).where(
+            InvoiceRefund.provider_refund_id == event.refund_id, InvoiceRefund.credit_note_id.is_not(None)
+        )
+    ).one_or_none()
+    if invoiced is not None:
+        return credit_notes.send(session, invoiced, settings)
     payment = session.scalars(
         select(Payment).where(Payment.provider_payment_id == event.payment_id)
     ).one_or_none()
@@ -53,9 +70,14 @@ def changed(session: Session, event: RefundChanged, gateway: str, settings: Sett
     ).one_or_none()
     if bought is not None and bought.confirmed_at is not None:
         return _of_top_up(session, event, bought, gateway, settings)
-    for table in (UnappliedReceipt, InvoiceReceipt):  # sent back by their own hand, under their own keys
-        if session.scalar(select(table.id).where(table.provider_payment_id == event.payment_id)) is not None:
-            return "ignored"
+    receipt = session.scalars(
+        select(InvoiceReceipt).where(InvoiceReceipt.provider_payment_id == event.payment_id)
+    ).one_or_none()
+    if receipt is not None:
+        return _of_invoice(session, event, receipt, gateway, settings)
+    apart = select(UnappliedReceipt.id).where(UnappliedReceipt.provider_payment_id == event.payment_id)
+    if session.scalar(apart) is not None:
+        return _of_unapplied(session, event, gateway, settings)
     raise NotYet(f"payment {event.payment_id}")
 
 
@@ -131,7 +153,7 @@ def _of_top_up(
     if status != "processed":
         return "ignored"
     with acting(session, scope="org", org_id=organization_id, user_id=None):
-        session.refresh(row, with_for_update=True)
+        topup_refunds.lock(session, row)
         if session.scalar(known) is not None:
             return "repeated"
         taken = min(paise, topup_refunds.refundable(session, row))
@@ -156,6 +178,52 @@ def _of_top_up(
                 description=BY_HAND,
                 refund_id=str(refund.public_id),
             )
+    _note(session, event, paise, taken)
+    session.commit()
+    return "by_hand"
+
+
+def _of_invoice(
+    session: Session, event: RefundChanged, receipt: InvoiceReceipt, gateway: str, settings: Settings
+) -> str:
+    """Returned without a credit note: the invoice asks for it again, and finance and ADMIN are told."""
+    waiting = session.scalars(
+        select(InvoiceRefund.public_id).where(
+            InvoiceRefund.receipt_id == receipt.id,
+            InvoiceRefund.status == InvoiceRefundStatus.PENDING,
+            InvoiceRefund.provider_refund_id.is_(None),
+        )
+    ).all()
+    for public_id in waiting:
+        credit_notes.send(session, public_id, settings)
+    known = select(InvoiceRefund.id).where(InvoiceRefund.provider_refund_id == event.refund_id)
+    if session.scalar(known) is not None:
+        return "repeated"
+    status, paise = _told(event, session, gateway, settings)
+    if status != "processed":
+        return "ignored"
+    with acting(session, scope="org", org_id=receipt.organization_id, user_id=None, role=None):
+        invoice_returns.lock(session, receipt)
+        if session.scalar(known) is not None:
+            return "repeated"
+        taken = max(0, min(paise, invoice_returns.at_provider(session, receipt)))
+        if taken:
+            invoice_returns.by_hand(session, receipt, event.refund_id, taken)
+    _note(session, event, paise, taken)
+    session.commit()
+    return "by_hand"
+
+
+def _of_unapplied(session: Session, event: RefundChanged, gateway: str, settings: Settings) -> str:
+    """Ours, or somebody was faster than ours: what left is left out of what we send back."""
+    status, paise = _told(event, session, gateway, settings)
+    row = unapplied.lock(session, event.payment_id or "")
+    if row.provider_refund_id == event.refund_id:
+        return "repeated"
+    taken = min(paise, row.left_paise) if status == "processed" else 0
+    if not taken:
+        return "ignored"
+    unapplied.sent_back(session, row, event.refund_id, taken, by_hand=True)
     _note(session, event, paise, taken)
     session.commit()
     return "by_hand"

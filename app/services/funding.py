@@ -21,7 +21,6 @@ from app.models import (
     DomainClaim,
     FundingSource,
     Invoice,
-    InvoiceStatus,
     LegSource,
     Organization,
     OrgRole,
@@ -38,7 +37,7 @@ from app.models import (
     WalletTopUp,
 )
 from app.security.context import acting, ctx
-from app.services import audit, org_notices, outbox, wallets, wind_down
+from app.services import accruals, audit, org_notices, outbox, wallets, wind_down
 from app.services.programs import POOL_FUNDING, SEAT_FUNDING
 from app.services.wind_down import amount, counted
 
@@ -84,7 +83,7 @@ def blockers(session: Session, account: BillingAccount, to: FundingSource) -> di
         "unbilled_accruals": amount(
             PaymentLeg, PaymentLeg.source.in_(ACCRUALS), PaymentLeg.payment_id.in_(succeeded)
         ),
-        "unpaid_invoices": amount(Invoice, Invoice.status.in_([InvoiceStatus.ISSUED, InvoiceStatus.OVERDUE])),
+        "unpaid_invoices": amount(Invoice, accruals.unpaid()),
         "incompatible_programs": amount(
             Program, Program.status == ProgramStatus.ACTIVE, Program.type.not_in(fits)
         ),

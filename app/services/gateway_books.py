@@ -95,7 +95,7 @@ LOCALS: tuple[Local, ...] = (
     ),
     Local(
         "refund",
-        "SELECT x.provider_refund_id AS provider_id, x.amount_paise AS paise, x.refunded_at IS NOT NULL AS settled, "
+        "SELECT x.provider_refund_id AS provider_id, x.refunded_paise AS paise, true AS settled, "
         "NULL AS organization_id, x.refunded_at AS at, x.public_id::text AS id FROM unapplied_receipt x "
         "WHERE x.gateway = :gateway AND x.provider_refund_id IS NOT NULL "
         "AND x.refunded_at >= :since AND x.refunded_at < :until",

@@ -42,7 +42,7 @@ from app.models import (
     WalletTopUp,
 )
 from app.security.context import ctx
-from app.services import booking_figures, obligations, scopes
+from app.services import accruals, booking_figures, obligations, scopes
 from app.services.scopes import MINE, OrgScope
 from app.services.spending import BY_THE_ORGANIZATION
 
@@ -164,8 +164,8 @@ def figures(session: Session, organization: Organization, account: BillingAccoun
 def _receivables() -> tuple[Any, Any, Any]:
     """Subqueries in paise: open on issued invoices, the part past its due date, and received in the last 30 days."""
     today = clock.today_ist()
-    due = func.coalesce(func.sum(Invoice.total_paise - Invoice.credited_paise - Invoice.paid_paise), 0)
-    unpaid = Invoice.status.in_([InvoiceStatus.ISSUED, InvoiceStatus.OVERDUE])
+    due = func.coalesce(func.sum(accruals.DUE), 0)
+    unpaid = accruals.unpaid()
     late = (Invoice.status == InvoiceStatus.OVERDUE) | (Invoice.due_date < today)
     received = func.coalesce(func.sum(InvoiceReceipt.amount_paise - InvoiceReceipt.refunded_paise), 0)
     return (

@@ -169,6 +169,22 @@ def voided(session: Session, row: Invoice) -> None:
         )
 
 
+def went_back(session: Session, row: Invoice, paise: int, happened: str) -> None:
+    """Money of a paid invoice went back without a credit note; *happened* says how. What is due again is asked for."""
+    _tell(
+        session,
+        row,
+        "invoice_went_back",
+        "invoice.went_back",
+        f"{money(paise)} of invoice {row.number} {happened}",
+        mailbox=True,
+        attach=True,
+        went=money(paise),
+        happened=happened,
+        owed=row.due_paise > 0,
+    )
+
+
 def order_missing(session: Session, row: Invoice) -> None:
     """The organisation works with purchase orders and none covers this invoice, which was issued all the same."""
     _tell(

@@ -16,6 +16,7 @@ from app.models import (
     CreditNote,
     CreditNoteLine,
     Currency,
+    Dispute,
     EInvoice,
     FundingSource,
     Invoice,
@@ -47,6 +48,8 @@ def selection(filters: dict[str, Any]) -> Select[Any]:
     tab = filters.get("tab") or ""
     if tab == "statements":
         statement = statement.where(Invoice.kind == InvoiceKind.STATEMENT)
+    elif tab == "open":
+        statement = statement.where(accruals.unpaid())
     elif tab in TABS:
         statement = statement.where(Invoice.status.in_(TABS[tab][1]))
         if tab == "paid":
@@ -77,10 +80,13 @@ def selection(filters: dict[str, Any]) -> Select[Any]:
 def counts(session: Session) -> dict[str, int]:
     """How many invoices each tab holds."""
     found = session.execute(
-        select(Invoice.status, Invoice.kind, func.count()).group_by(Invoice.status, Invoice.kind)
+        select(Invoice.status, Invoice.kind, func.count(), func.count().filter(accruals.unpaid())).group_by(
+            Invoice.status, Invoice.kind
+        )
     ).all()
-    rows = [(status, kind == InvoiceKind.STATEMENT, n) for status, kind, n in found]
+    rows = [(status, kind == InvoiceKind.STATEMENT, n) for status, kind, n, _ in found]
     out = {name: sum(n for s, st, n in rows if s in states and not st) for name, (_, states) in TABS.items()}
+    out["open"] = sum(unpaid for _, _, _, unpaid in found)
     out["statements"] = sum(n for _, st, n in rows if st)
     out[""] = sum(n for _, _, n in rows)
     return out
@@ -112,9 +118,7 @@ def brief(row: Invoice, *, order: str | None = None, contract: str | None = None
         "credited_paise": row.credited_paise,
         "paid_paise": row.paid_paise,
         "refunded_paise": row.refunded_paise,
-        "due_paise": max(row.due_paise, 0)
-        if row.status in (InvoiceStatus.ISSUED, InvoiceStatus.OVERDUE)
-        else 0,
+        "due_paise": accruals.owed(row),
         "purchase_order_id": order,
         "contract_id": contract,
         "supply_type": row.supply_type.value,
@@ -236,6 +240,18 @@ def refunds_of(session: Session, row: Invoice) -> list[InvoiceRefund]:
     )
 
 
+def chargebacks_of(session: Session, row: Invoice) -> list[Dispute]:
+    """Lost disputes about money that had arrived for an invoice, in order."""
+    return list(
+        session.scalars(
+            select(Dispute)
+            .join(InvoiceReceipt, InvoiceReceipt.provider_payment_id == Dispute.provider_payment_id)
+            .where(InvoiceReceipt.invoice_id == row.id, Dispute.posted_paise > 0)
+            .order_by(Dispute.id)
+        )
+    )
+
+
 def einvoice_of(session: Session, row: Invoice) -> EInvoice | None:
     """The registration of an invoice, if it was queued for one."""
     return session.scalars(select(EInvoice).where(EInvoice.invoice_id == row.id)).one_or_none()
@@ -263,6 +279,10 @@ def full(session: Session, row: Invoice, lines: list[InvoiceLine]) -> dict[str, 
         "lines": [line_json(line) for line in lines],
         "receipts": [receipt_json(r) for r in receipts_of(session, row)],
         "credit_notes": [note_json(n, row) for n in notes_of(session, row)],
+        "chargebacks": [
+            {"id": str(d.public_id), "amount_paise": d.posted_paise, "closed_at": _plain(d.closed_at)}
+            for d in chargebacks_of(session, row)
+        ],
         "refunds": [
             {
                 "id": str(r.public_id),
@@ -306,15 +326,18 @@ def match(
     out: list[dict[str, Any]] = []
     if order is not None:
         covered = row.drawn_hundredths == (row.total_paise if row.currency == Currency.INR else row.fc_total)
+        closed = row.status in (InvoiceStatus.VOID, InvoiceStatus.CANCELLED)
         out.append(
             {
                 "what": "Ordered",
-                "ok": covered and order.currency == row.currency,
+                "ok": None if closed else covered and order.currency == row.currency,
                 "reference": order.po_number,
                 "id": str(order.public_id),
                 "amount": row.drawn_hundredths,
                 "currency": order.currency.value,
-                "says": "The purchase order released the whole total."
+                "says": "The purchase order has back what was drawn from it."
+                if closed
+                else "The purchase order released the whole total."
                 if covered
                 else "The purchase order did not release the total.",
             }
@@ -374,11 +397,11 @@ def month(day: dt.date) -> dt.date:
 
 def receivables(session: Session) -> tuple[int, int, int]:
     """(outstanding paise, number past due, received in 30 days paise) of the organisation acted for: two statements."""
-    due = Invoice.total_paise - Invoice.credited_paise - Invoice.paid_paise + Invoice.refunded_paise
     outstanding, late = session.execute(
         select(
-            func.coalesce(func.sum(due), 0), func.count().filter(Invoice.status == InvoiceStatus.OVERDUE)
-        ).where(Invoice.status.in_(accruals.OPEN), Invoice.kind != InvoiceKind.STATEMENT)
+            func.coalesce(func.sum(accruals.DUE), 0),
+            func.count().filter(Invoice.status == InvoiceStatus.OVERDUE),
+        ).where(accruals.unpaid())
     ).one()
     received = session.scalar(
         select(func.coalesce(func.sum(InvoiceReceipt.amount_paise), 0)).where(

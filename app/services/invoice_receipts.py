@@ -29,7 +29,7 @@ from app.models import (
     User,
 )
 from app.security.context import acting, ctx
-from app.services import audit, invoice_notices, invoices, ledger, numbering, outbox, unapplied
+from app.services import accruals, audit, invoice_notices, invoices, ledger, numbering, outbox, unapplied
 from app.services.text import money, one_line
 from config import Settings
 
@@ -46,7 +46,7 @@ def pay(session: Session, row: Invoice, settings: Settings) -> Invoice:
     Raises INVOICE_NOT_PAYABLE, the gateway's codes.
     """
     row = invoices.fresh(session, row.id, lock=True)
-    if row.status not in PAYABLE or row.due_paise <= 0:
+    if not accruals.owed(row):
         raise DomainError("INVOICE_NOT_PAYABLE", status=row.status.value)
     if (
         row.gateway_order_id is not None
@@ -82,7 +82,7 @@ def pay(session: Session, row: Invoice, settings: Settings) -> Invoice:
 def arriving(session: Session, row: Invoice, settings: Settings) -> bool:
     """Whether the provider has the money of the invoice's order while its webhook has not settled the invoice yet. False
     where the provider does not answer: then nothing is known."""
-    if row.status not in PAYABLE or not row.gateway_order_id or row.gateway_order_paise != row.due_paise:
+    if not accruals.owed(row) or not row.gateway_order_id or row.gateway_order_paise != row.due_paise:
         return False
     try:
         order = open_gateway(settings, session, row.gateway).fetch_order(row.gateway_order_id)
@@ -111,6 +111,9 @@ def captured(session: Session, event: Event, gateway: str) -> str:
 
     Only the exact amount that the order asked for, still due, settles; everything else goes to UNAPPLIED and back.
     """
+    known = select(InvoiceReceipt.id).where(InvoiceReceipt.provider_payment_id == event.payment_id)
+    if session.scalar(known) is not None:  # also of an order that was replaced since
+        return "repeated"
     found = session.execute(
         select(Invoice.id, Invoice.organization_id).where(Invoice.gateway_order_id == event.order_id)
     ).one_or_none()
@@ -169,7 +172,7 @@ def _problem(session: Session, row: Invoice, event: Event) -> str:
     differing = [name for name, value in expected.items() if event.notes.get(name) != value]
     if differing:
         return "ORG_MISMATCH" if "organization_id" in differing else "NOTES_MISMATCH"
-    if row.status not in PAYABLE:
+    if not accruals.owed(row):
         return "PAID_TWICE" if row.status == InvoiceStatus.PAID else "INVOICE_NOT_PAYABLE"
     exact = event.amount_paise == row.gateway_order_paise == row.due_paise
     return "" if exact else "AMOUNT_MISMATCH"
@@ -198,7 +201,7 @@ def record_bank(
     if problems:
         raise Invalid(problems)
     row = invoices.fresh(session, row.id, lock=True)
-    if row.status not in PAYABLE:
+    if not accruals.owed(row):
         raise DomainError("INVOICE_NOT_PAYABLE", status=row.status.value)
     if amount_paise > row.due_paise:
         raise Invalid(
@@ -225,7 +228,10 @@ def record_bank(
 
 
 def settle(session: Session, row: Invoice, receipt: InvoiceReceipt) -> None:
-    """Book *receipt* on the locked invoice: posted, counted, and PAID when nothing is left. Acts for the organisation."""
+    """Book *receipt* on the locked invoice: posted, counted, and PAID when nothing is left. Acts for the organisation.
+
+    An invoice that was PAID before its money was taken back stays PAID.
+    """
     if receipt.id is None:
         _enter(session, row, receipt)
     row.paid_paise += receipt.amount_paise
@@ -256,7 +262,7 @@ def settle(session: Session, row: Invoice, receipt: InvoiceReceipt) -> None:
         method=receipt.method.value,
         reference=receipt.utr or receipt.provider_payment_id,
     )
-    if settled:
+    if settled and row.status in PAYABLE:
         close(session, row, payment_id=str(receipt.public_id))
     invoice_notices.paid(session, row, receipt, settled=settled)
 

@@ -235,6 +235,9 @@ def _settle(session: Session, row: Refund, payment: Payment, status: str) -> str
     elif status == "failed":
         row.status = RefundStatus.FAILED
         session.flush()
+        from app.services import disputes  # late: disputes spread their losses as refunds do
+
+        disputes.refund_failed(session, "booking", payment.provider_payment_id or "", str(row.public_id))
         outbox.notify(
             session,
             row.user_id,

@@ -61,6 +61,16 @@ def most(session: Session, row: WalletTopUp, account: BillingAccount) -> int:
     return max(0, min(refundable(session, row), free))
 
 
+def lock(session: Session, row: WalletTopUp) -> BillingAccount:
+    """Lock and reread a top-up behind its account, for the organisation acted for: what takes of it queues here."""
+    account = session.scalars(
+        select(BillingAccount).where(BillingAccount.id == row.billing_account_id).with_for_update()
+    ).one()
+    session.refresh(account)
+    session.refresh(row, with_for_update=True)
+    return account
+
+
 def reserve(session: Session, row: WalletTopUp, amount_paise: int, reason: str) -> TopUpRefund:
     """Phase one, for the organisation acted for; the caller commits and the outbox sends.
 
@@ -170,6 +180,10 @@ def _settle(session: Session, refund: TopUpRefund, row: WalletTopUp, status: str
     elif status == "failed":
         refund.status = RefundStatus.FAILED
         session.flush()
+        from app.services import disputes  # late: a loss is told to whom refunds are told to
+
+        lock(session, row)
+        disputes.refund_failed(session, "top_up", row.gateway_payment_id or "", str(refund.public_id))
         wallet_notices.tell(
             session,
             row.organization_id,
@@ -193,10 +207,7 @@ def take_back(session: Session, row: WalletTopUp, key: str, kind: str, paise: in
 
     Acts for the top-up's organisation; the excess is remembered in ``shortfall_paise``. Repeating *key* does nothing.
     """
-    account = session.scalars(
-        select(BillingAccount).where(BillingAccount.id == row.billing_account_id).with_for_update()
-    ).one()
-    session.refresh(account)
+    account = lock(session, row)
     from_wallet = min(account.wallet_balance_paise or 0, paise)
     owed = paise - from_wallet
     legs = [

@@ -20,7 +20,6 @@ from app.models import (
     ConsultantEarning,
     EarningStatus,
     Invoice,
-    InvoiceStatus,
     Membership,
     MembershipStatus,
     Organization,
@@ -31,6 +30,7 @@ from app.models import (
     WalletTopUp,
 )
 from app.security.context import acting, current_org_id
+from app.services import accruals
 from app.services.obligations import LIVE, UPCOMING
 
 SETTLED = (EarningStatus.PAID, EarningStatus.REFUNDED)
@@ -70,9 +70,7 @@ def sponsoring(session: Session) -> dict[str, Any]:
             ).scalar_subquery(),
             "live_assignments": amount(Assignment, Assignment.status.in_(LIVE)),
             "pending_top_ups": amount(WalletTopUp, WalletTopUp.status == TopUpStatus.PENDING),
-            "unpaid_invoices": amount(
-                Invoice, Invoice.status.in_([InvoiceStatus.ISSUED, InvoiceStatus.OVERDUE])
-            ),
+            "unpaid_invoices": amount(Invoice, accruals.unpaid()),
         },
     )
 

@@ -33,6 +33,7 @@ from app.models import (
 from app.security import context, matrix
 from app.security.context import ctx
 from app.services import (
+    accruals,
     credit_notes,
     einvoices,
     invoice_facts,
@@ -107,6 +108,7 @@ class InvoicesPage(OrgPage):
             "invoices/list.html",
             title="Invoices",
             rows=rows[:PER_PAGE],
+            owed=accruals.owed,
             more=len(rows) > PER_PAGE,
             page_number=current,
             chosen={**chosen, "from": chosen["from"] or "", "to": chosen["to"] or ""},
@@ -154,7 +156,7 @@ class InvoicesPage(OrgPage):
     @page("invoices", "write", active=True, sponsor=True)
     def new(self) -> Any:
         errors: dict[str, list[str]] = {}
-        if request.method == "POST":
+        if request.method == "POST" and "more" not in request.form:
             try:
                 with db.session.begin_nested():
                     row = invoices.create(db.session(), typed(), supplier())
@@ -175,7 +177,7 @@ class InvoicesPage(OrgPage):
         if row.status != InvoiceStatus.DRAFT or row.kind != InvoiceKind.MANUAL:
             raise DomainError("ILLEGAL_TRANSITION")
         errors: dict[str, list[str]] = {}
-        if request.method == "POST":
+        if request.method == "POST" and "more" not in request.form:
             try:
                 with db.session.begin_nested():
                     invoices.change(db.session(), row, typed(), supplier())
@@ -208,7 +210,7 @@ class InvoicesPage(OrgPage):
             .where(TaxRate.valid_from <= today, (TaxRate.valid_to.is_(None)) | (TaxRate.valid_to > today))
             .order_by(TaxRate.sac)
         ).all()
-        raw = request.args.get("lines", "5")
+        raw = request.form.get("more") or "5"
         lines = _typed_lines() if request.method == "POST" else _lines_of(row)
         count = max(len(lines) + 1, int(raw) if raw in ("5", "10", "25", "50") else 5)
         how = invoice_facts.assess(session, supplier(), today)
@@ -229,7 +231,7 @@ class InvoicesPage(OrgPage):
             order=next((str(o.public_id) for o in orders if row and o.id == row.purchase_order_id), ""),
             contract=next((str(c.public_id) for c in contracts if row and c.id == row.contract_id), ""),
             sacs=[
-                (r.sac, f"{r.sac} {r.description}, {'exempt' if r.exempt else f'{r.rate_bps / 100:g} %'}")
+                (r.sac, f"{r.sac}, {'exempt' if r.exempt else f'{r.rate_bps / 100:g} %'}, {r.description}")
                 for r in rates
             ],
             default_sac=tax_tables.parameter(session, "DEFAULT_SAC", today),
@@ -251,6 +253,7 @@ class InvoicesPage(OrgPage):
         how = invoice_facts.assess(session, supplier(), clock.today_ist()) if row.status == "DRAFT" else None
         admin = ctx().is_admin and not ctx().viewing
         overdue = row.status == InvoiceStatus.OVERDUE
+        owed = accruals.owed(row)
         untouched = not row.paid_paise and not row.credited_paise
         arriving = may("pay") and invoice_receipts.arriving(session, row, current_app.config["SETTINGS"])
         return self.render(
@@ -269,11 +272,14 @@ class InvoicesPage(OrgPage):
             receipts=invoice_reads.receipts_of(session, row),
             notes=invoice_reads.notes_of(session, row),
             refunds=invoice_reads.refunds_of(session, row),
+            chargebacks=invoice_reads.chargebacks_of(session, row),
             matches=invoice_reads.match(session, row, order, contract),
             registration=invoice_reads.einvoice_of(session, row),
             timeline=[event(e) for e in invoice_reads.history(session, row)],
+            owed=owed,
+            taken_back=owed if row.status not in OPEN else 0,
             arriving=arriving,
-            pays=row.status in OPEN and row.due_paise > 0 and may("pay") and not arriving,
+            pays=owed > 0 and may("pay") and not arriving,
             issues=row.status == InvoiceStatus.DRAFT and may("write"),
             edits=row.status == InvoiceStatus.DRAFT and row.kind == InvoiceKind.MANUAL and may("write"),
             voids=row.status in OPEN
@@ -284,7 +290,7 @@ class InvoicesPage(OrgPage):
             and may("write")
             and any(n.kind != "BOOKING" for n in lines[:SHOWN_LINES]),
             admin=admin,
-            receives=admin and row.status in OPEN,
+            receives=admin and owed > 0,
             credits=admin
             and row.status in (*OPEN, InvoiceStatus.PAID)
             and row.kind != InvoiceKind.STATEMENT

@@ -6,7 +6,7 @@ from typing import Any
 
 from flask import current_app, request
 
-from app.api.sso import urls_view
+from app.api.sso_shapes import urls_view
 from app.errors import DomainError, Invalid
 from app.extensions import db
 from app.identity import domains, saml_sp

@@ -5,16 +5,17 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app import clock
 from app.errors import DomainError, Invalid
 from app.gateways.base import Refused
-from app.models import SandboxDispute, SandboxRefund
+from app.models import SandboxDispute
 
 from .books import enter, new_id
 from .orders import find_payment
+from .refunds import left_of
 from .webhooks import owe
 
 PHASES = ("fraud", "retrieval", "chargeback", "pre_arbitration", "arbitration")
@@ -105,15 +106,8 @@ def settle_dispute(session: Session, dispute_id: str, status: str) -> SandboxDis
 
 
 def _left(session: Session, row: SandboxDispute) -> int:
-    """What a lost dispute takes: no more than refunds left of the payment, paise."""
-    order = find_payment(session, row.payment_id)
-    refunded = session.scalar(
-        select(func.coalesce(func.sum(SandboxRefund.amount_paise), 0)).where(
-            SandboxRefund.payment_id == row.payment_id, SandboxRefund.status == "processed"
-        )
-    )
-    captured = int(order.captured_paise or 0) if order else 0
-    return max(0, min(row.amount_paise, captured - int(refunded or 0)))
+    """What a lost dispute takes: no more than refunds and other losses left of the payment, paise."""
+    return max(0, min(row.amount_paise, left_of(session, row.payment_id)))
 
 
 def accept_dispute(session: Session, dispute_id: str) -> SandboxDispute:

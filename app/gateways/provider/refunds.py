@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from app import clock
 from app.errors import DomainError
 from app.gateways.base import Refused
-from app.models import SandboxDispute, SandboxRefund
+from app.models import SandboxDispute, SandboxEntry, SandboxRefund
 
 from .books import enter, new_id
 from .orders import find_payment
@@ -43,18 +43,12 @@ def refund(
         if (known.payment_id, known.amount_paise) != (payment_id, amount_paise):
             raise Refused("key_reused")
         return known
-    spent = session.scalar(
+    pending = session.scalar(
         select(func.coalesce(func.sum(SandboxRefund.amount_paise), 0)).where(
-            SandboxRefund.payment_id == payment_id, SandboxRefund.status != "failed"
+            SandboxRefund.payment_id == payment_id, SandboxRefund.status == "pending"
         )
     )
-    lost = session.scalar(
-        select(func.coalesce(func.sum(SandboxDispute.amount_paise), 0)).where(
-            SandboxDispute.payment_id == payment_id, SandboxDispute.status == "lost"
-        )
-    )
-    taken = int(spent or 0) + int(lost or 0)
-    if order is None or amount_paise <= 0 or taken + amount_paise > int(order.captured_paise or 0):
+    if order is None or amount_paise <= 0 or amount_paise > left_of(session, payment_id) - int(pending or 0):
         raise Refused("refund_exceeds_payment")
     row = SandboxRefund(
         refund_id=new_id("rfnd"),
@@ -72,10 +66,32 @@ def refund(
     return row
 
 
+def left_of(session: Session, payment_id: str) -> int:
+    """What of a captured payment neither a refund that left nor a lost dispute took, paise."""
+    order = find_payment(session, payment_id)
+    refunded = select(func.coalesce(func.sum(SandboxRefund.amount_paise), 0)).where(
+        SandboxRefund.payment_id == payment_id, SandboxRefund.status == "processed"
+    )
+    lost = select(func.coalesce(func.sum(-SandboxEntry.amount_paise), 0)).where(
+        SandboxEntry.kind == "dispute",
+        SandboxEntry.entity_id.in_(
+            select(SandboxDispute.dispute_id).where(SandboxDispute.payment_id == payment_id)
+        ),
+    )
+    captured = int(order.captured_paise or 0) if order else 0
+    return captured - int(session.scalar(refunded) or 0) - int(session.scalar(lost) or 0)
+
+
 def settle_refund(session: Session, refund_id: str, status: str) -> SandboxRefund:
-    """Decide a pending refund: processed or failed. Raises NOT_FOUND, ILLEGAL_TRANSITION."""
-    if find_refund(session, refund_id) is None:
+    """Decide a pending refund: processed or failed; it fails when a lost dispute left too little to send.
+
+    Raises NOT_FOUND, ILLEGAL_TRANSITION.
+    """
+    found = find_refund(session, refund_id)
+    if found is None:
         raise DomainError("NOT_FOUND")
+    if status == "processed" and left_of(session, found.payment_id) < found.amount_paise:
+        status = "failed"
     row = session.scalars(
         update(SandboxRefund)
         .where(SandboxRefund.refund_id == refund_id[:80], SandboxRefund.status == "pending")

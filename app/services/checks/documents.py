@@ -29,7 +29,7 @@ def _gaps(table: str, series: str) -> str:
 CHECKS = (
     Check(
         "INVOICE_TOTAL_MISMATCH",
-        "An invoice totals its lines; what was paid, credited and refunded are the sums of their own rows.",
+        "An invoice totals its lines; what was paid, credited and went back are the sums of their own rows.",
         " UNION ALL ".join(
             (
                 "SELECT i.organization_id, coalesce(s.paise, 0) + i.round_off_paise AS expected, i.total_paise AS actual, "
@@ -39,8 +39,10 @@ CHECKS = (
                 _sums("credited_paise", "credit_note", "total_paise"),
                 _sums(
                     "refunded_paise",
-                    "invoice_refund",
-                    "CASE WHEN status = 'SUCCEEDED' THEN amount_paise ELSE 0 END",
+                    "(SELECT invoice_id, amount_paise FROM invoice_refund WHERE status = 'SUCCEEDED' UNION ALL "
+                    "SELECT r.invoice_id, d.posted_paise FROM dispute d JOIN invoice_receipt r "
+                    "ON r.provider_payment_id = d.provider_payment_id WHERE d.posted_paise > 0) went",
+                    "amount_paise",
                 ),
             )
         ),

@@ -115,10 +115,19 @@ CHECKS = (
     ),
     Check(
         "CHARGEBACK_WITHOUT_LEDGER_TXN",
-        "Every lost dispute is posted once, for what it took.",
-        "SELECT d.organization_id, d.posted_paise AS expected, coalesce(s.paise, 0) AS actual, d.public_id::text AS id "
-        "FROM dispute d LEFT JOIN (SELECT t.key, sum(e.amount_paise)::bigint AS paise FROM ledger_transaction t "
-        "JOIN ledger_entry e ON e.transaction_id = t.id AND e.side = 'C' WHERE t.kind = 'CHARGEBACK' GROUP BY t.id) s "
-        "ON s.key = 'chargeback:' || d.public_id WHERE coalesce(d.posted_paise, 0) <> coalesce(s.paise, 0)",
+        "What a lost dispute took is posted, and nothing else is a chargeback.",
+        "SELECT coalesce(d.organization_id, s.organization_id) AS organization_id, coalesce(d.posted_paise, 0) AS expected, "
+        "coalesce(s.paise, 0) AS actual, coalesce(d.public_id::text, s.id) AS id FROM dispute d FULL JOIN "
+        "(SELECT split_part(t.key, ':', 2) AS id, min(t.organization_id) AS organization_id, "
+        "sum(e.amount_paise)::bigint AS paise FROM ledger_transaction t JOIN ledger_entry e ON e.transaction_id = t.id "
+        "AND e.side = 'C' JOIN ledger_account a ON a.id = e.account_id AND a.kind = 'CASH' WHERE t.kind = 'CHARGEBACK' "
+        "GROUP BY 1) s ON s.id = d.public_id::text WHERE coalesce(d.posted_paise, 0) <> coalesce(s.paise, 0)",
+    ),
+    Check(
+        "UNAPPLIED_RECEIPT_DRIFT",
+        "Money that matched nothing is what came less what went back or was taken by a bank.",
+        "SELECT NULL::bigint AS organization_id, coalesce(u.paise, 0) AS expected, coalesce(s.paise, 0) AS actual, "
+        "'UNAPPLIED_RECEIPT|platform|INR' AS id FROM (SELECT sum(amount_paise - refunded_paise - charged_back_paise)::bigint "
+        f"AS paise FROM unapplied_receipt) u LEFT JOIN {net('UNAPPLIED_RECEIPT', 'C')} s ON true",
     ),
 )
