@@ -46,8 +46,6 @@ class BillingSummaryApi(Api):
         ---
         get:
           summary: Pending charges, outstanding and past due invoices, licences, who documents are made out to
-          parameters:
-          - {in: path, name: org_id, required: true, schema: {type: string}}
           responses:
             200:
               description: The summary; amounts in paise
@@ -67,8 +65,6 @@ class BillingSummaryApi(Api):
         ---
         patch:
           summary: Legal name and address of coming documents
-          parameters:
-          - {in: path, name: org_id, required: true, schema: {type: string}}
           responses:
             200:
               description: The profile
@@ -85,9 +81,6 @@ class BillingSummaryApi(Api):
         ---
         get:
           summary: The voucher of an advance as PDF
-          parameters:
-          - {in: path, name: org_id, required: true, schema: {type: string}}
-          - {in: path, name: public_id, required: true, schema: {type: string, format: uuid}}
           responses:
             200:
               description: A PDF

@@ -58,9 +58,6 @@ class InvoiceMoneyApi(Api):
         ---
         post:
           summary: The provider's page for what is due; one order, reused until the amount changes
-          parameters:
-          - {in: path, name: org_id, required: true, schema: {type: string}}
-          - {in: path, name: public_id, required: true, schema: {type: string, format: uuid}}
           responses:
             200:
               description: order_id, checkout_url, amount_paise
@@ -89,9 +86,6 @@ class InvoiceMoneyApi(Api):
         ---
         post:
           summary: ADMIN enters a transfer from the bank statement; part of the due amount is allowed
-          parameters:
-          - {in: path, name: org_id, required: true, schema: {type: string}}
-          - {in: path, name: public_id, required: true, schema: {type: string, format: uuid}}
           requestBody:
             required: true
             content:
@@ -131,9 +125,6 @@ class InvoiceMoneyApi(Api):
         ---
         post:
           summary: ADMIN takes back lines that are no bookings, in whole or in part; bookings are refunded instead
-          parameters:
-          - {in: path, name: org_id, required: true, schema: {type: string}}
-          - {in: path, name: public_id, required: true, schema: {type: string, format: uuid}}
           responses:
             201:
               description: The credit note
@@ -159,10 +150,6 @@ class InvoiceMoneyApi(Api):
         ---
         post:
           summary: ADMIN enters the bank's reference of money returned
-          parameters:
-          - {in: path, name: org_id, required: true, schema: {type: string}}
-          - {in: path, name: public_id, required: true, schema: {type: string, format: uuid}}
-          - {in: path, name: refund_id, required: true, schema: {type: string, format: uuid}}
           responses:
             200:
               description: The invoice
@@ -185,10 +172,6 @@ class InvoiceMoneyApi(Api):
         ---
         get:
           summary: The receipt for money that arrived for the invoice, as PDF
-          parameters:
-          - {in: path, name: org_id, required: true, schema: {type: string}}
-          - {in: path, name: public_id, required: true, schema: {type: string, format: uuid}}
-          - {in: path, name: receipt_id, required: true, schema: {type: string, format: uuid}}
           responses:
             200:
               description: A PDF
@@ -216,7 +199,6 @@ class CreditNotesApi(Api):
         get:
           summary: Credit notes, newest first
           parameters:
-          - {in: path, name: org_id, required: true, schema: {type: string}}
           - {in: query, name: limit, schema: {type: integer, maximum: 100}}
           - {in: query, name: cursor, schema: {type: string}}
           responses:
@@ -234,9 +216,6 @@ class CreditNotesApi(Api):
         ---
         get:
           summary: One credit note with its lines
-          parameters:
-          - {in: path, name: org_id, required: true, schema: {type: string}}
-          - {in: path, name: public_id, required: true, schema: {type: string, format: uuid}}
           responses:
             200:
               description: The credit note
@@ -269,9 +248,6 @@ class CreditNotesApi(Api):
         ---
         post:
           summary: Say that the input tax credit of a credit note was reversed in your books
-          parameters:
-          - {in: path, name: org_id, required: true, schema: {type: string}}
-          - {in: path, name: public_id, required: true, schema: {type: string, format: uuid}}
           responses:
             200:
               description: The credit note
@@ -288,9 +264,6 @@ class CreditNotesApi(Api):
         ---
         get:
           summary: The credit note as PDF
-          parameters:
-          - {in: path, name: org_id, required: true, schema: {type: string}}
-          - {in: path, name: public_id, required: true, schema: {type: string, format: uuid}}
           responses:
             200:
               description: A PDF

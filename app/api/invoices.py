@@ -75,7 +75,6 @@ class InvoicesApi(Api):
         get:
           summary: Invoices, newest first; format=csv the list, gst the GSTR-1 register, hsn its HSN summary
           parameters:
-          - {in: path, name: org_id, required: true, schema: {type: string}}
           - {in: query, name: status, schema: {type: string}}
           - {in: query, name: kind, schema: {type: string, enum: [ROLL_UP, MANUAL, LICENSE, STATEMENT]}}
           - {in: query, name: q, schema: {type: string}, description: number of the invoice or its purchase order}
@@ -104,7 +103,6 @@ class InvoicesApi(Api):
         post:
           summary: A manual invoice, as a draft or issued at once; it draws its purchase order now
           parameters:
-          - {in: path, name: org_id, required: true, schema: {type: string}}
           - {in: header, name: Idempotency-Key, schema: {type: string}}
           requestBody:
             required: true
@@ -156,8 +154,6 @@ class InvoicesApi(Api):
         ---
         get:
           summary: Bookings and unused minimums that no invoice holds yet, with the tax they will carry
-          parameters:
-          - {in: path, name: org_id, required: true, schema: {type: string}}
           responses:
             200:
               description: bookings, commitments, subtotal_paise, tax_paise, total_paise
@@ -172,7 +168,6 @@ class InvoicesApi(Api):
         post:
           summary: Bill everything that no invoice holds yet; usually one invoice
           parameters:
-          - {in: path, name: org_id, required: true, schema: {type: string}}
           - {in: header, name: Idempotency-Key, schema: {type: string}}
           responses:
             201:
@@ -196,9 +191,6 @@ class InvoicesApi(Api):
         ---
         get:
           summary: One invoice with lines, receipts, credit notes, match and registration
-          parameters:
-          - {in: path, name: org_id, required: true, schema: {type: string}}
-          - {in: path, name: public_id, required: true, schema: {type: string, format: uuid}}
           responses:
             200:
               description: The invoice; its first 500 lines
@@ -215,8 +207,6 @@ class InvoicesApi(Api):
         get:
           summary: Lines of an invoice, 500 at a time, after a position
           parameters:
-          - {in: path, name: org_id, required: true, schema: {type: string}}
-          - {in: path, name: public_id, required: true, schema: {type: string, format: uuid}}
           - {in: query, name: after, schema: {type: integer, minimum: 0}}
           responses:
             200:
@@ -236,9 +226,6 @@ class InvoicesApi(Api):
         ---
         patch:
           summary: Replace what a manual draft says
-          parameters:
-          - {in: path, name: org_id, required: true, schema: {type: string}}
-          - {in: path, name: public_id, required: true, schema: {type: string, format: uuid}}
           responses:
             200:
               description: The draft
@@ -255,9 +242,6 @@ class InvoicesApi(Api):
         ---
         post:
           summary: Number a draft, freeze it and send it
-          parameters:
-          - {in: path, name: org_id, required: true, schema: {type: string}}
-          - {in: path, name: public_id, required: true, schema: {type: string, format: uuid}}
           responses:
             200:
               description: The ISSUED invoice
@@ -273,9 +257,6 @@ class InvoicesApi(Api):
         ---
         post:
           summary: Drop a draft; its purchase order gets back what it drew
-          parameters:
-          - {in: path, name: org_id, required: true, schema: {type: string}}
-          - {in: path, name: public_id, required: true, schema: {type: string, format: uuid}}
           responses:
             200:
               description: The CANCELLED draft
@@ -292,9 +273,6 @@ class InvoicesApi(Api):
         ---
         post:
           summary: Take back an invoice of which nothing is paid; bookings are billable again
-          parameters:
-          - {in: path, name: org_id, required: true, schema: {type: string}}
-          - {in: path, name: public_id, required: true, schema: {type: string, format: uuid}}
           responses:
             200:
               description: The VOID invoice
@@ -315,9 +293,6 @@ class InvoicesApi(Api):
         ---
         post:
           summary: A draft with the lines of a void invoice that are no bookings
-          parameters:
-          - {in: path, name: org_id, required: true, schema: {type: string}}
-          - {in: path, name: public_id, required: true, schema: {type: string, format: uuid}}
           responses:
             201:
               description: The draft
@@ -333,9 +308,6 @@ class InvoicesApi(Api):
         ---
         get:
           summary: The invoice as PDF
-          parameters:
-          - {in: path, name: org_id, required: true, schema: {type: string}}
-          - {in: path, name: public_id, required: true, schema: {type: string, format: uuid}}
           responses:
             200:
               description: A PDF

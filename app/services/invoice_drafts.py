@@ -127,7 +127,7 @@ def _fill(session: Session, row: Invoice, values: dict[str, Any], by: Supplier, 
     how = assess(session, by, today, reverse_charge=row.reverse_charge)
     if rounds is None:
         rounds = bool(how.profile and how.profile.round_totals)
-    row.facts = {"round_total": bool(rounds)}
+    row.facts = {**({} if new else row.facts), "round_total": bool(rounds)}
     if new:
         session.add(row)
     session.flush()

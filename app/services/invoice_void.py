@@ -113,14 +113,32 @@ def void(session: Session, row: Invoice, reason: str) -> Invoice:
     return row
 
 
+def again(session: Session, row: Invoice) -> Invoice | None:
+    """The invoice that bills the void *row* again, a draft or issued; None where there is none that stands."""
+    return session.scalars(
+        select(Invoice)
+        .where(
+            Invoice.facts["again_of"].astext == str(row.public_id),
+            Invoice.status.not_in((InvoiceStatus.VOID, InvoiceStatus.CANCELLED)),
+        )
+        .limit(1)
+    ).one_or_none()
+
+
 def rebill(session: Session, row: Invoice, by: Supplier) -> Invoice:
     """A draft with the lines of a VOID invoice that are no bookings, to be put right and issued again.
 
-    Bookings come back with the next roll-up. Raises ILLEGAL_TRANSITION, NOTHING_TO_BILL.
+    Bookings come back with the next roll-up. Raises ILLEGAL_TRANSITION (also for one that is billed again already),
+    NOTHING_TO_BILL.
     """
-    row = invoices.fresh(session, row.id)
+    row = invoices.fresh(session, row.id, lock=True)
     if row.status != InvoiceStatus.VOID:
         raise DomainError("ILLEGAL_TRANSITION", status=row.status.value)
+    copy = again(session, row)
+    if copy is not None:
+        raise DomainError(
+            "ILLEGAL_TRANSITION", message=f"It is billed again already: {copy.number or 'a draft'}."
+        )
     old = session.scalars(
         select(InvoiceLine)
         .where(InvoiceLine.invoice_id == row.id, InvoiceLine.kind != InvoiceLineKind.BOOKING)
@@ -136,7 +154,7 @@ def rebill(session: Session, row: Invoice, by: Supplier) -> Invoice:
         subscription_id=row.subscription_id,
         period_start=row.period_start,
         period_end=row.period_end,
-        facts={"round_total": bool(row.facts.get("round_total"))},
+        facts={"round_total": bool(row.facts.get("round_total")), "again_of": str(row.public_id)},
         created_by_user_id=ctx().user_id,
         **{name: getattr(row, name) for name in copied},
     )

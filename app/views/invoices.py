@@ -257,6 +257,7 @@ class InvoicesPage(OrgPage):
         admin = ctx().is_admin and not ctx().viewing
         overdue = row.status == InvoiceStatus.OVERDUE
         owed = accruals.owed(row)
+        again = invoice_void.again(session, row) if row.status == InvoiceStatus.VOID else None
         untouched = not row.paid_paise and not row.credited_paise
         arriving = may("pay") and invoice_receipts.arriving(session, row, current_app.config["SETTINGS"])
         return self.render(
@@ -289,7 +290,9 @@ class InvoicesPage(OrgPage):
             and untouched
             and may("write")
             and (admin or not (overdue or invoice_void.by_contract(session, row))),
+            again=again,
             rebills=row.status == InvoiceStatus.VOID
+            and again is None
             and may("write")
             and any(n.kind != "BOOKING" for n in lines[:SHOWN_LINES]),
             admin=admin,
