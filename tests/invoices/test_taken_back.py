@@ -10,13 +10,14 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app import clock
-from app.gateways import Event, provider
+from app.gateways import Event, RefundChanged, provider
 from app.models import InvoiceStatus
 from app.security import context
 from app.security.context import acting
 from app.services import (
     credit_notes,
     disputes,
+    external_refunds,
     gateway_events,
     invoice_receipts,
     reconcile,
@@ -147,6 +148,18 @@ def capture_again(house, payment):
         payment_id=payment,
         amount_paise=found.captured_paise,
         notes=found.notes,
+    )
+
+
+def returned(refund, payment, paise):
+    """A refund that the provider tells us of, under another key each time."""
+    return RefundChanged(
+        key=uuid.uuid4().hex,
+        type="refund.processed",
+        refund_id=refund,
+        payment_id=payment,
+        amount_paise=paise,
+        status="processed",
     )
 
 
@@ -376,12 +389,7 @@ def test_a_refund_by_hand_of_an_invoice_is_written_down_once_and_owed_again(paid
     noted = make.one("SELECT count(*) FROM system_event WHERE message LIKE :m", m=f"%{refund}%")
     assert noted == 1
     house.act()
-    from app.gateways import RefundChanged
-    from app.services import external_refunds
-
-    event = RefundChanged(
-        key="again", type="refund.processed", refund_id=refund, payment_id=payment, amount_paise=200_000
-    )
+    event = returned(refund, payment, 200_000)
     assert external_refunds.changed(house.session, event, "sandbox", house.settings) == "repeated"
     assert state(c, row)[2] == 200_000
     rest = house.lose(payment)
@@ -490,6 +498,17 @@ def test_unapplied_money_returned_by_hand_is_left_out_of_what_we_send(apart, hou
         ("UNAPPLIED_RECEIPT", "D"): 400_000,
         ("CASH", "C"): 400_000,
     }
+    second = house.by_hand(payment, 500_000)
+    for refund, paise in ((first, 400_000), (second, 500_000)):  # told once more, when less is left
+        house.act()
+        assert (
+            external_refunds.changed(
+                house.session, returned(refund, payment, paise), "sandbox", house.settings
+            )
+            == "repeated"
+        )
+        house.session.commit()
+    assert house.receipt(payment).refunded_paise == 900_000
     house.send_apart(payment)
     house.webhooks()
     row = house.receipt(payment)
@@ -570,3 +589,52 @@ def test_a_loss_and_a_credit_note_at_once_add_up(paid, house, api, admin, app, w
     status, _, refunded, due, owed = state(c, row)
     assert (status, refunded, due, owed) == ("REFUNDED", 1_180_000, 0, 0)
     assert house.row(dispute).posted_paise == 1_180_000 and c.findings() == []
+
+
+def quietly(house, payment, paise):
+    """A refund by hand whose webhook is not delivered yet: its id."""
+    house.act()
+    refund = provider.refund(
+        house.session, payment_id=payment, amount_paise=paise, key=uuid.uuid4().hex
+    ).refund_id
+    house.session.commit()
+    return refund
+
+
+def test_a_refund_by_hand_told_to_two_workers_while_a_dispute_is_lost(paid, house, app, web_engine):
+    c, row, payment = paid()
+    dispute = house.open(payment)
+    refund = quietly(house, payment, 200_000)
+    house.act()
+    provider.settle_dispute(house.session, dispute, "lost")
+    house.session.commit()
+
+    def hear(session):
+        return external_refunds.changed(
+            session, returned(refund, payment, 200_000), "sandbox", house.settings
+        )
+
+    answers = together(app, web_engine, hear, told(house, dispute), hear)
+    assert sorted(map(str, answers)) == ["by_hand", "moved", "repeated"] or answers.count("by_hand") == 2
+    assert state(c, row) == ("PAID", 1_180_000, 1_180_000, 1_180_000, 1_180_000)
+    assert c.findings() == [] and house.findings() == []
+
+
+def test_our_refund_of_unapplied_money_and_a_lost_dispute_at_once(apart, house, app, web_engine):
+    _, payment = apart()
+    dispute = house.open(payment, amount_paise=300_000)
+    house.act()
+    provider.settle_dispute(house.session, dispute, "lost")
+    house.session.commit()
+
+    def send(session):
+        unapplied.refund(session, payment, house.settings)
+        session.commit()
+        return "sent"
+
+    answers = together(app, web_engine, send, told(house, dispute), send)
+    assert "moved" in map(str, answers)
+    for _ in range(2):  # who asked for the whole was refused, and asks for what is left
+        house.send_apart(payment)
+    row = house.receipt(payment)
+    assert (row.refunded_paise, row.charged_back_paise) == (700_000, 300_000) and house.findings() == []
