@@ -51,6 +51,7 @@ from app.services import (
     audit,
     einvoice_rules,
     gst,
+    invoice_issue,
     invoice_notices,
     invoices,
     ledger,
@@ -203,7 +204,7 @@ def _post(session: Session, row: Invoice, note: CreditNote, parts: Sequence[Part
     """CREDIT_NOTE ``creditnote:<id>``: Dr revenue and GST_PAYABLE, Cr ORG_RECEIVABLE."""
     revenue: dict[str, int] = {}
     for part in parts:
-        code = invoices.REVENUE.get(part.line.kind, ledger.PLATFORM_FEE)
+        code = invoice_issue.REVENUE.get(part.line.kind, ledger.PLATFORM_FEE)
         revenue[code] = revenue.get(code, 0) + part.paise
     legs = [ledger.debit(code, paise) for code, paise in sorted(revenue.items())]
     if note.tax_paise:

@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import func, select, text
+from sqlalchemy import select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, joinedload
 
@@ -65,16 +65,7 @@ def redeem(session: Session, letters: str) -> Referral:
     if by is None or by == user:
         raise Invalid({"code": ["This is no code of somebody else."]})
     with acting(session, scope="job", org_id=None):
-        paid = session.scalar(
-            select(func.count())
-            .select_from(Payment)
-            .where(
-                Payment.user_id == user,
-                Payment.organization_id.is_(None),
-                Payment.status == PaymentStatus.SUCCEEDED,
-                Payment.amount_paise > 0,
-            )
-        )
+        paid = _has_paid(session, user)
         back = session.scalar(
             select(Referral.id).where(Referral.referrer_user_id == user, Referral.referee_user_id == by)
         )
@@ -88,6 +79,25 @@ def redeem(session: Session, letters: str) -> Referral:
         except IntegrityError:
             raise DomainError("REFERRAL_NOT_POSSIBLE") from None
     return row
+
+
+def _has_paid(session: Session, user: int | None) -> bool:
+    """Whether they ever paid for a booking of their own. Wants job scope."""
+    one = select(Payment.id).where(
+        Payment.user_id == user,
+        Payment.organization_id.is_(None),
+        Payment.status == PaymentStatus.SUCCEEDED,
+        Payment.amount_paise > 0,
+    )
+    return session.scalar(one.limit(1)) is not None
+
+
+def may_redeem(session: Session) -> bool:
+    """Whether the person acting may still say who brought them: nobody was named, and nothing was paid yet."""
+    user = ctx().user_id
+    with acting(session, scope="job", org_id=None):
+        named = session.scalar(select(Referral.id).where(Referral.referee_user_id == user))
+        return named is None and not _has_paid(session, user)
 
 
 # money of the person's own that a booking (p) kept: the card's, less what refunds and lost disputes sent back
