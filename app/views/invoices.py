@@ -256,7 +256,7 @@ class InvoicesPage(OrgPage):
         how = invoice_facts.assess(session, supplier(), clock.today_ist()) if row.status == "DRAFT" else None
         admin = ctx().is_admin and not ctx().viewing
         overdue = row.status == InvoiceStatus.OVERDUE
-        owed = accruals.owed(row)
+        owed, refunds = accruals.owed(row), invoice_reads.refunds_of(session, row)
         again = invoice_void.again(session, row) if row.status == InvoiceStatus.VOID else None
         untouched = not row.paid_paise and not row.credited_paise
         arriving = may("pay") and invoice_receipts.arriving(session, row, current_app.config["SETTINGS"])
@@ -275,7 +275,8 @@ class InvoicesPage(OrgPage):
             recipient=(row.facts.get("recipient") or (how.facts["recipient"] if how else {})),
             receipts=invoice_reads.receipts_of(session, row),
             notes=invoice_reads.notes_of(session, row),
-            refunds=invoice_reads.refunds_of(session, row),
+            refunds=refunds,
+            transfers={r.id: credit_notes.by_transfer(session, row, r) for r in refunds} if admin else {},
             chargebacks=invoice_reads.chargebacks_of(session, row),
             matches=invoice_reads.match(session, row, order, contract),
             registration=invoice_reads.einvoice_of(session, row),
