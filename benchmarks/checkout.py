@@ -135,6 +135,7 @@ def http(port: int, shape: str, run: int, base: dt.datetime, seconds: float) -> 
         "per_second": len(times) / elapsed,
         "p50_ms": times[len(times) // 2],
         "p95_ms": times[len(times) * 95 // 100],
+        "p99_ms": times[len(times) * 99 // 100],
         "bookings": len(times),
         "refused": refused,
     }
@@ -271,7 +272,7 @@ def main() -> None:
                     print(
                         f"  {shape:5} pgbench {found[f'pgbench-{shape}'][-1]['per_second']:7.0f}/s   "
                         f"http {found[f'http-{shape}'][-1]['per_second']:6.0f}/s   "
-                        f"p50 {found[f'http-{shape}'][-1]['p50_ms']:.1f} ms  refused {found[f'http-{shape}'][-1]['refused']}",
+                        f"p50 {found[f'http-{shape}'][-1]['p50_ms']:.1f} p99 {found[f'http-{shape}'][-1]['p99_ms']:.1f} ms  refused {found[f'http-{shape}'][-1]['refused']}",
                         flush=True,
                     )
         profile = None

@@ -15,6 +15,7 @@ from sqlalchemy import select, text
 
 from app import clock
 from app.cli import (
+    demo_cards,
     demo_groups,
     demo_invoices,
     demo_market,
@@ -111,6 +112,7 @@ class Seed(Books):
         demo_market.seed(self)
         demo_terms.seed(self)
         demo_invoices.seed(self)
+        demo_cards.seed(self)
         demo_talk.seed(self)
         if size == "large":
             demo_more.seed(self)

@@ -254,13 +254,16 @@ class ReferralCode(Model):
 
 
 class Referral(Row, Model):
-    """Who brought whom, once for each person brought; rewarded at their first paid booking."""
+    """Who brought whom, once for each person brought; rewarded at their first paid booking. ``payment_id`` is the booking that
+    earned it; ``revoked_at`` says that its money went back and the credit with it."""
 
     __tablename__ = "referral"
 
     referrer_user_id: Mapped[int] = mapped_column(ForeignKey("ab_user.id"))
     referee_user_id: Mapped[int] = mapped_column(ForeignKey("ab_user.id"), unique=True)
     rewarded_at: Mapped[dt.datetime | None] = mapped_column(DateTime(timezone=True))
+    payment_id: Mapped[int | None] = mapped_column(BigInteger, ForeignKey("payment.id"))
+    revoked_at: Mapped[dt.datetime | None] = mapped_column(DateTime(timezone=True))
 
     referee: Mapped[Person] = relationship(lazy="raise", foreign_keys=[referee_user_id])
 

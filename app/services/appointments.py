@@ -33,6 +33,9 @@ _PEOPLE = (
 )
 
 
+OVER = (AppointmentStatus.CANCELLED, AppointmentStatus.EXPIRED)
+
+
 def listed(
     session: Session,
     scope: OrgScope,
@@ -44,6 +47,7 @@ def listed(
 ) -> list[Appointment]:
     """The caller's appointments, on either side, in a scope; *when* is upcoming, past or empty.
 
+    What was called off, or never paid, is past whatever its time was.
     Upcoming come soonest first, others latest first. *after* is (starts_at, id) of the last one seen. Scope ``all``
     (ADMIN) reads everybody's.
     """
@@ -52,10 +56,12 @@ def listed(
         statement = statement.where(_mine())
     key = tuple_(Appointment.starts_at, Appointment.id)
     if when == "upcoming":
-        statement = statement.where(Appointment.ends_at > now).order_by(Appointment.starts_at, Appointment.id)
+        statement = statement.where(Appointment.ends_at > now, Appointment.status.not_in(OVER))
+        statement = statement.order_by(Appointment.starts_at, Appointment.id)
         statement = statement.where(key > after) if after else statement
     else:
-        statement = statement.where(Appointment.ends_at <= now) if when == "past" else statement
+        over = or_(Appointment.ends_at <= now, Appointment.status.in_(OVER))
+        statement = statement.where(over) if when == "past" else statement
         statement = statement.order_by(Appointment.starts_at.desc(), Appointment.id.desc())
         statement = statement.where(key < after) if after else statement
     return scopes.rows(session, statement.limit(limit), scope)

@@ -54,9 +54,12 @@ class Filters:
 
     @property
     def words(self) -> list[str] | None:
-        """The words of the text, at most ten; None without any."""
+        """The words of the text, at most ten; None without any.
+
+        PostgreSQL keeps the 27 of "2026-27" as the number -27, so a number is looked for with either sign.
+        """
         found = [w[:60] for w in _WORD.findall(self.text or "")][:10]
-        return found or None
+        return [f"{w}:*|-{w}" if w.isdecimal() else w for w in found] or None
 
 
 After = tuple[dt.datetime | int, int]  # (created_at or price, id) of the last one seen, by the order

@@ -169,15 +169,7 @@ def _of_top_up(
             )
             session.add(refund)
             session.flush()
-            topup_refunds.take_back(
-                session,
-                row,
-                f"topup-refund:{event.refund_id}",
-                "TOPUP_REFUND",
-                taken,
-                description=BY_HAND,
-                refund_id=str(refund.public_id),
-            )
+            topup_refunds.went_back(session, refund, row, BY_HAND)
     _note(session, event, paise, taken)
     session.commit()
     return "by_hand"
@@ -218,7 +210,7 @@ def _of_unapplied(session: Session, event: RefundChanged, gateway: str, settings
     """Ours, or somebody was faster than ours: what left is left out of what we send back."""
     status, paise = _told(event, session, gateway, settings)
     row = unapplied.lock(session, event.payment_id or "")
-    if row.provider_refund_id == event.refund_id:
+    if unapplied.knows(session, row, event.refund_id):
         return "repeated"
     taken = min(paise, row.left_paise) if status == "processed" else 0
     if not taken:

@@ -326,15 +326,18 @@ def match(
     out: list[dict[str, Any]] = []
     if order is not None:
         covered = row.drawn_hundredths == (row.total_paise if row.currency == Currency.INR else row.fc_total)
+        closed = row.status in (InvoiceStatus.VOID, InvoiceStatus.CANCELLED)
         out.append(
             {
                 "what": "Ordered",
-                "ok": covered and order.currency == row.currency,
+                "ok": None if closed else covered and order.currency == row.currency,
                 "reference": order.po_number,
                 "id": str(order.public_id),
                 "amount": row.drawn_hundredths,
                 "currency": order.currency.value,
-                "says": "The purchase order released the whole total."
+                "says": "The purchase order has back what was drawn from it."
+                if closed
+                else "The purchase order released the whole total."
                 if covered
                 else "The purchase order did not release the total.",
             }

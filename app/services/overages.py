@@ -9,11 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import case, func, select, update
 from sqlalchemy.orm import Session
 
 from app import clock
 from app.models import (
+    AuditCategory,
     ChargeTo,
     LedgerAccount,
     LedgerEntry,
@@ -26,9 +27,11 @@ from app.models import (
     PaymentStatus,
 )
 from app.security.context import acting, ctx
-from app.services import ledger, outbox
+from app.services import audit, ledger, outbox
 from app.services.sponsored import CapExhausted
+from app.services.text import money
 
+BAD_DEBT = "BAD_DEBT|platform|INR"
 _PLAIN: dict[str, Any] = {"synchronize_session": False, "skip_tenancy": True}
 
 
@@ -136,10 +139,66 @@ def _write_on(session: Session, row: OverageEvent, side: Payment, part: int, who
         session,
         f"overage-writeoff:{row.public_id}:{part}:{whole}",
         "OVERAGE_WRITE_OFF",
-        [ledger.debit(owed, paise), ledger.credit("BAD_DEBT|platform|INR", paise)],
+        [ledger.debit(owed, paise), ledger.credit(BAD_DEBT, paise)],
         organization_id=side.organization_id,
         description=f"Refunded: {side.description}",
         payment_id=str(side.public_id),
+    )
+
+
+def back_of(row: OverageEvent, side: Payment, part: int, whole: int) -> int:
+    """What of a member's payment goes back with *part* of *whole* of its booking, paise."""
+    all_of_it = row.marginal_paise + row.tax_paise
+    return side.amount_paise - (all_of_it - all_of_it * part // whole)
+
+
+def level(session: Session, side: Payment, returned: int, part: int, whole: int, ref: str) -> None:
+    """What a member got back apart from the booking, by hand or through their bank, is the platform's loss: they are not
+    asked twice for it (OVERAGE_WRITE_OFF ``overage-returned:<event>:<ref>``). A refund of the booking takes it back.
+
+    *returned* of the paid overage went back so far, paise; *part* of *whole* of its booking did. Acts for the payer.
+    """
+    row = session.scalars(
+        select(OverageEvent).where(OverageEvent.side_payment_id == side.id),
+        execution_options={"skip_tenancy": True},
+    ).one()
+    owed = f"MEMBER_RECEIVABLE|user:{side.user_id}|INR"
+    with acting(session, scope="platform"):  # a person's account is nobody's organisation's
+        signed = case((LedgerEntry.side == "C", LedgerEntry.amount_paise), else_=-LedgerEntry.amount_paise)
+        have = session.scalar(
+            select(func.coalesce(func.sum(signed), 0))
+            .join(LedgerTransaction, LedgerTransaction.id == LedgerEntry.transaction_id)
+            .join(LedgerAccount, LedgerAccount.id == LedgerEntry.account_id)
+            .where(
+                LedgerTransaction.key.startswith(f"overage-returned:{row.public_id}:", autoescape=True),
+                LedgerAccount.code == owed,
+            )
+        )
+    more = max(0, returned - back_of(row, side, part, whole)) - int(have or 0)
+    if not more:
+        return
+    lost, gone = ledger.debit(BAD_DEBT, more), ledger.credit(owed, more)
+    if more < 0:
+        lost, gone = ledger.debit(owed, -more), ledger.credit(BAD_DEBT, -more)
+    ledger.post(
+        session,
+        f"overage-returned:{row.public_id}:{ref}",
+        "OVERAGE_WRITE_OFF",
+        [lost, gone],
+        organization_id=side.organization_id,
+        description=f"Returned apart from its booking: {side.description}",
+        payment_id=str(side.public_id),
+    )
+    audit.record(
+        session,
+        AuditCategory.PROGRAM,
+        "OVERAGE_RETURNED",
+        f"{money(abs(more))} that a member had paid beyond their program "
+        + ("went back apart from the booking" if more > 0 else "now went back with the booking"),
+        target_type="payment",
+        target_id=side.public_id,
+        target_membership_id=row.membership_id,
+        amount_paise=abs(more),
     )
 
 

@@ -1,6 +1,8 @@
 """Who brings whom, and the credit they earn (chapter 2, 2.3): personal, never in an organisation's scope (1.6).
 
-Both get their bonus at the first paid booking of the person brought. Credit is spent at checkout, earliest expiry first.
+Both get their bonus at the first booking that the person brought pays with money of their own: what an organisation or
+earlier credit pays does not count, nor what went back in full. When its money goes back later, what is left of the bonus goes
+too, until another booking earns it. Credit is spent at checkout, earliest expiry first.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import func, select, text
+from sqlalchemy import select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, joinedload
 
@@ -50,7 +52,7 @@ def code(session: Session) -> str:
 
 
 def redeem(session: Session, letters: str) -> Referral:
-    """Say who brought the person acting: once, before their first paid booking, never oneself.
+    """Say who brought the person acting: once, before they first paid for a booking themselves, never oneself.
 
     Raises Invalid (an unknown or own code), REFERRAL_NOT_POSSIBLE.
     """
@@ -63,13 +65,7 @@ def redeem(session: Session, letters: str) -> Referral:
     if by is None or by == user:
         raise Invalid({"code": ["This is no code of somebody else."]})
     with acting(session, scope="job", org_id=None):
-        paid = session.scalar(
-            select(func.count())
-            .select_from(Payment)
-            .where(
-                Payment.user_id == user, Payment.status == PaymentStatus.SUCCEEDED, Payment.amount_paise > 0
-            )
-        )
+        paid = _has_paid(session, user)
         back = session.scalar(
             select(Referral.id).where(Referral.referrer_user_id == user, Referral.referee_user_id == by)
         )
@@ -85,29 +81,65 @@ def redeem(session: Session, letters: str) -> Referral:
     return row
 
 
+def _has_paid(session: Session, user: int | None) -> bool:
+    """Whether they ever paid for a booking of their own. Wants job scope."""
+    one = select(Payment.id).where(
+        Payment.user_id == user,
+        Payment.organization_id.is_(None),
+        Payment.status == PaymentStatus.SUCCEEDED,
+        Payment.amount_paise > 0,
+    )
+    return session.scalar(one.limit(1)) is not None
+
+
+def may_redeem(session: Session) -> bool:
+    """Whether the person acting may still say who brought them: nobody was named, and nothing was paid yet."""
+    user = ctx().user_id
+    with acting(session, scope="job", org_id=None):
+        named = session.scalar(select(Referral.id).where(Referral.referee_user_id == user))
+        return named is None and not _has_paid(session, user)
+
+
+# money of the person's own that a booking (p) kept: the card's, less what refunds and lost disputes sent back
+_KEPT = (
+    "p.organization_id IS NULL AND p.parent_payment_id IS NULL AND p.status = 'SUCCEEDED' AND "
+    "(SELECT coalesce(sum(l.amount_paise), 0) FROM payment_leg l WHERE l.payment_id = p.id AND l.source = 'CARD') > "
+    "(SELECT coalesce(sum(f.gateway_paise), 0) FROM refund f WHERE f.payment_id = p.id "
+    "AND f.status IN ('PENDING', 'SUCCEEDED')) + "
+    "(SELECT coalesce(sum(d.posted_paise), 0) FROM dispute d WHERE d.payment_id = p.id)"
+)
+_EARNED = f"EXISTS (SELECT 1 FROM payment p WHERE p.user_id = r.referee_user_id AND {_KEPT})"  # noqa: S608
+_FIRST = text(
+    f"SELECT p.id FROM payment p WHERE p.user_id = :user AND {_KEPT} ORDER BY p.captured_at, p.id LIMIT 1"  # noqa: S608
+)
+_DUE = text(
+    "SELECT r.id FROM referral r WHERE CASE "  # noqa: S608  (constants)
+    f"WHEN r.rewarded_at IS NULL THEN {_EARNED} "
+    f"WHEN r.revoked_at IS NOT NULL THEN {_EARNED} OR EXISTS (SELECT 1 FROM referral_credit c "
+    "WHERE c.referral_id = r.id AND c.remaining_paise > 0) "
+    "WHEN r.payment_id IS NOT NULL AND r.rewarded_at > :since "
+    f"THEN NOT EXISTS (SELECT 1 FROM payment p WHERE p.id = r.payment_id AND {_KEPT}) ELSE false END "
+    "ORDER BY r.id LIMIT 500"
+)
+_EMPTY = text("UPDATE referral_credit SET remaining_paise = 0 WHERE referral_id = :r AND remaining_paise > 0")
+_FILL = text(
+    "UPDATE referral_credit c SET remaining_paise = c.amount_paise - coalesce((SELECT sum(u.amount_paise - u.restored_paise) "
+    "FROM referral_credit_use u WHERE u.credit_id = c.id), 0) WHERE c.referral_id = :r"
+)
+
+
 def reward(session: Session) -> dict[str, int]:
-    """Give both their bonus where a person brought has paid for a first booking. Wants job scope, commits one by one."""
-    done = {"rewarded": 0, "failed": 0}
-    ids = session.scalars(
-        select(Referral.id)
-        .where(
-            Referral.rewarded_at.is_(None),
-            select(Payment.id)
-            .where(
-                Payment.user_id == Referral.referee_user_id,
-                Payment.status == PaymentStatus.SUCCEEDED,
-                Payment.amount_paise > 0,
-            )
-            .exists(),
-        )
-        .order_by(Referral.id)
-        .limit(500)
-    ).all()
+    """Give both their bonus where a person brought has paid for a first booking, and take it back where that money went
+    back. Wants job scope, commits one by one; safe to repeat."""
+    done = {"rewarded": 0, "revoked": 0, "failed": 0}
+    ids = session.scalars(_DUE, {"since": clock.now() - VALID}).all()
     session.commit()
     for key in ids:
         try:
-            done["rewarded"] += _reward(session, key)
+            what = _decide(session, key)
             session.commit()
+            if what:
+                done[what] += 1
         except Exception as error:
             session.rollback()
             log.warning("referral_reward_failed", referral=key, error=type(error).__name__)
@@ -115,28 +147,57 @@ def reward(session: Session) -> dict[str, int]:
     return done
 
 
-def _reward(session: Session, key: int) -> int:
-    now = clock.now()
+def _decide(session: Session, key: int) -> str:
+    """What becomes of one referral now: rewarded, revoked, or nothing."""
     row = session.scalars(
-        select(Referral).where(Referral.id == key, Referral.rewarded_at.is_(None)).with_for_update()
-    ).one_or_none()
-    if row is None:
-        return 0
-    row.rewarded_at = now
-    for user, kind, paise in (
-        (row.referrer_user_id, CreditKind.REFERRAL_BONUS, REFERRER_BONUS),
-        (row.referee_user_id, CreditKind.REFEREE_BONUS, REFEREE_BONUS),
-    ):
+        select(Referral).where(Referral.id == key).with_for_update().execution_options(populate_existing=True)
+    ).one()
+    earned = session.scalar(_FIRST, {"user": row.referee_user_id})
+    if earned is None:
+        if row.rewarded_at is None:
+            return ""
+        session.execute(_EMPTY, {"r": row.id})
+        if row.revoked_at is not None:
+            return ""
+        row.revoked_at = clock.now()
+        _tell_revoked(session, row)
+        return "revoked"
+    again, row.payment_id = row.revoked_at is not None, earned
+    if row.rewarded_at is not None and not again:
+        return ""  # another booking earns it as well
+    if again:
+        row.revoked_at = None
+        session.execute(_FILL, {"r": row.id})
+    else:
+        _give(session, row)
+    _tell_rewarded(session, row)
+    return "rewarded"
+
+
+def _give(session: Session, row: Referral) -> None:
+    row.rewarded_at = clock.now()
+    for user, kind, paise in _bonuses(row):
         session.add(
             ReferralCredit(
                 user_id=user,
                 kind=kind,
                 amount_paise=paise,
                 remaining_paise=paise,
-                expires_at=now + VALID,
+                expires_at=row.rewarded_at + VALID,
                 referral_id=row.id,
             )
         )
+
+
+def _bonuses(row: Referral) -> tuple[tuple[int, CreditKind, int], ...]:
+    return (
+        (row.referrer_user_id, CreditKind.REFERRAL_BONUS, REFERRER_BONUS),
+        (row.referee_user_id, CreditKind.REFEREE_BONUS, REFEREE_BONUS),
+    )
+
+
+def _tell_rewarded(session: Session, row: Referral) -> None:
+    for user, kind, paise in _bonuses(row):
         market_notes.tell(
             session,
             user,
@@ -153,9 +214,25 @@ def _reward(session: Session, key: int) -> int:
             ],
             path="/dashboard/referrals",
             button="See your credit",
-            key=f"referral:{row.public_id}:{user}",
+            key=f"referral:{row.public_id}:{user}:{row.payment_id}",
         )
-    return 1
+
+
+def _tell_revoked(session: Session, row: Referral) -> None:
+    for user, _, _ in _bonuses(row):
+        market_notes.tell(
+            session,
+            user,
+            "referral.revoked",
+            "Credit for a first booking was taken back",
+            [
+                "The booking that earned it was given back in full, and so what was left of the credit is gone.",
+                "The next paid booking earns it again.",
+            ],
+            path="/dashboard/referrals",
+            button="See your credit",
+            key=f"referral-revoked:{row.public_id}:{user}:{row.payment_id}",
+        )
 
 
 def grant(
@@ -256,7 +333,10 @@ def view(session: Session, base_url: str) -> dict[str, Any]:
             for c in credits(session)
         ],
         "referrals": [
-            {"name": r.referee.first_name or "Somebody", "rewarded": r.rewarded_at is not None}
+            {
+                "name": r.referee.first_name or "Somebody",
+                "rewarded": r.rewarded_at is not None and r.revoked_at is None,
+            }
             for r in brought(session)
         ],
     }

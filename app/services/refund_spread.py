@@ -30,7 +30,7 @@ from app.models import (
     RefundStatus,
 )
 from app.security.context import acting
-from app.services import audit, ledger, settlement, usage
+from app.services import audit, ledger, overages, settlement, usage
 from app.services.booking_record import Part
 from app.services.text import money
 
@@ -136,6 +136,7 @@ def cascade(session: Session, row: Refund, payment: Payment) -> None:
     took = paid_out(session, payment)
     _earnings_back(session, payment, step)
     _post(session, row, payment, step, took)
+    _apart(session, payment, str(row.public_id))
     if payment.organization_id is not None:
         usage.release(session, payment, step.after, step.whole)
         audit.record(
@@ -243,6 +244,15 @@ def _post(session: Session, row: Refund, payment: Payment, step: Step, took: set
         )
 
 
+def _apart(session: Session, payment: Payment, ref: str) -> None:
+    """A member's overage that went back without its booking, or with it."""
+    if not payment.is_side:
+        return
+    booking = session.get_one(Payment, payment.parent_payment_id, execution_options=settlement.EVERYWHERE)
+    part, whole = given_back(session, booking), booking.amount_paise or WHOLE
+    overages.level(session, payment, given_back(session, payment), min(part, whole), whole, ref)
+
+
 def _merged(legs: Sequence[ledger.Leg]) -> list[ledger.Leg]:
     """One leg per account and side."""
     sums: dict[tuple[str, str], int] = {}
@@ -320,3 +330,4 @@ def charge_back(session: Session, key: str, payment: Payment, amount: int, **det
         payment_id=str(payment.public_id),
         **details,
     )
+    _apart(session, payment, key)

@@ -93,7 +93,7 @@ def order(session: Session, payment_id: uuid.UUID, settings: Settings) -> Paymen
     with for_payer(session, payment):
         made = open_gateway(settings, session, payment.gateway or settings.gateway).create_order(
             receipt=str(payment.public_id),
-            amount_paise=_card_part(session, payment),
+            amount_paise=card_part(session, payment),
             notes=notes(session, payment),
             description=payment.description,
             return_url=f"{settings.base_url}/dashboard/appointments/{_appointment(session, payment).public_id}",
@@ -103,7 +103,8 @@ def order(session: Session, payment_id: uuid.UUID, settings: Settings) -> Paymen
     return payment
 
 
-def _card_part(session: Session, payment: Payment) -> int:
+def card_part(session: Session, payment: Payment) -> int:
+    """What a payment asks of its payer's card, paise; a wallet or credit may pay the rest."""
     return sum(p.amount for p in parts_of(session, payment) if p.source == LegSource.CARD)
 
 
@@ -195,7 +196,7 @@ def _problem(session: Session, payment: Payment, event: Event) -> str:
         differing = [name for name, value in expected.items() if event.notes.get(name) != value]
         if differing:
             return "ORG_MISMATCH" if "organization_id" in differing else "NOTES_MISMATCH"
-        return "" if event.amount_paise == _card_part(session, payment) else "AMOUNT_MISMATCH"
+        return "" if event.amount_paise == card_part(session, payment) else "AMOUNT_MISMATCH"
 
 
 def _confirm(session: Session, payment: Payment, provider_payment_id: str) -> None:

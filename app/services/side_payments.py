@@ -30,13 +30,23 @@ from app.models import (
     User,
 )
 from app.security.context import ctx
-from app.services import audit, ledger, outbox, refunds, settlement, terms_notices, unapplied
+from app.services import (
+    audit,
+    ledger,
+    outbox,
+    overages,
+    refund_spread,
+    refunds,
+    settlement,
+    terms_notices,
+    unapplied,
+)
+from app.services.overages import BAD_DEBT
 from app.services.settlement import EVERYWHERE
 from app.services.text import money
 from config import Settings
 
 REMIND_BEFORE = dt.timedelta(days=7)
-BAD_DEBT = "BAD_DEBT|platform|INR"
 
 
 def receivable(user_id: int) -> str:
@@ -213,11 +223,14 @@ def refund(session: Session, public_id: uuid.UUID, part: int, whole: int) -> Non
     settlement.lock(session, payment)
     if payment.status != PaymentStatus.SUCCEEDED:
         return
-    back = payment.amount_paise * part // whole - (
-        payment.amount_paise - refunds.refundable(session, payment)
-    )
+    with settlement.for_payer(session, payment):
+        due = overages.back_of(event_of(session, payment), payment, part, whole)
+    back = due - (payment.amount_paise - refunds.refundable(session, payment))
     if back > 0:
         refunds.reserve(session, payment, back, "Refunded with its booking", force=True)
+    with settlement.for_payer(session, payment):
+        returned = refund_spread.given_back(session, payment)
+        overages.level(session, payment, returned, part, whole, f"booking:{part}:{whole}")
 
 
 # ---- time ------------------------------------------------------------------------------------------------------------

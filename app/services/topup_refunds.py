@@ -153,30 +153,7 @@ def _settle(session: Session, refund: TopUpRefund, row: WalletTopUp, status: str
     if status == "processed":
         refund.status, refund.succeeded_at = RefundStatus.SUCCEEDED, clock.now()
         session.flush()
-        take_back(
-            session,
-            row,
-            f"topup-refund:{refund.provider_refund_id}",
-            "TOPUP_REFUND",
-            refund.amount_paise,
-            description="Credits given back",
-            refund_id=str(refund.public_id),
-        )
-        advances.returned(session, row, refund)
-        rupees = money(refund.amount_paise)
-        audit.record(
-            session,
-            AuditCategory.WALLET,
-            "WALLET_REFUND",
-            f"{rupees} of credits went back to where they were paid from",
-            target_type="wallet_top_up",
-            target_id=row.public_id,
-            amount_paise=refund.amount_paise,
-            refund_id=str(refund.public_id),
-        )
-        wallet_notices.tell(
-            session, row.organization_id, "wallet.refunded", f"{rupees} of credits were refunded"
-        )
+        went_back(session, refund, row, "Credits given back")
     elif status == "failed":
         refund.status = RefundStatus.FAILED
         session.flush()
@@ -200,6 +177,32 @@ def _settle(session: Session, refund: TopUpRefund, row: WalletTopUp, status: str
                 )
             )
     return refund.status.value
+
+
+def went_back(session: Session, refund: TopUpRefund, row: WalletTopUp, description: str) -> None:
+    """Book a refund that the provider made: the credits, the voucher's counterpart, the audit row, the notice to finance."""
+    take_back(
+        session,
+        row,
+        f"topup-refund:{refund.provider_refund_id}",
+        "TOPUP_REFUND",
+        refund.amount_paise,
+        description=description,
+        refund_id=str(refund.public_id),
+    )
+    advances.returned(session, row, refund)
+    rupees = money(refund.amount_paise)
+    audit.record(
+        session,
+        AuditCategory.WALLET,
+        "WALLET_REFUND",
+        f"{rupees} of credits went back to where they were paid from",
+        target_type="wallet_top_up",
+        target_id=row.public_id,
+        amount_paise=refund.amount_paise,
+        refund_id=str(refund.public_id),
+    )
+    wallet_notices.tell(session, row.organization_id, "wallet.refunded", f"{rupees} of credits were refunded")
 
 
 def take_back(session: Session, row: WalletTopUp, key: str, kind: str, paise: int, **details: Any) -> None:

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from app import clock
 from app.errors import DomainError
 from app.gateways import open_gateway
-from app.models import Severity, SystemEvent, UnappliedReceipt
+from app.models import LedgerTransaction, Severity, SystemEvent, UnappliedReceipt
 from app.services import ledger, outbox
 from config import Settings
 
@@ -90,6 +90,13 @@ def sent_back(
     row.provider_refund_id = row.provider_refund_id or refund_id
     row.refunded_paise += paise
     _done(session, row)
+
+
+def knows(session: Session, row: UnappliedReceipt, refund_id: str) -> bool:
+    """Whether a provider's refund of the receipt is booked already."""
+    key = f"unapplied-refund:{row.public_id}:{refund_id}"
+    booked = session.scalar(select(LedgerTransaction.id).where(LedgerTransaction.key == key))
+    return row.provider_refund_id == refund_id or booked is not None
 
 
 def charged_back(session: Session, row: UnappliedReceipt, key: str, paise: int) -> None:

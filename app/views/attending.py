@@ -118,6 +118,7 @@ class ReferralsPage(Page):
             title="Credit and referrals",
             seen=view,
             credits=referrals.credits(db.session()),
+            may_redeem=referrals.may_redeem(db.session()),
             brought=referrals.brought(db.session()),
             offered=str(session.get("referral", ""))[:20],
             now=clock.now(),

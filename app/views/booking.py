@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
-from flask import Response, current_app, flash, g, redirect, request, url_for
+from flask import Response, current_app, flash, g, jsonify, redirect, request, url_for
 from flask_appbuilder import expose
 
 from app import clock
@@ -102,12 +102,17 @@ class BookingsPage(Page):
         whole = row.plan.type == PlanType.SUBSCRIPTION and row.parent_id is None
         below = sessions.children(db.session(), row) if whole else []
         expert_side = row.expert_user_id == g.identity.user.id
+        waiting, card = payment is not None and payment.status == PaymentStatus.PENDING, 0
+        if payment is not None and waiting:
+            with settlement.for_payer(db.session(), payment):
+                card = settlement.card_part(db.session(), payment)
         return self.render(
             "booking/appointment.html",
             cancellation=cancellations.preview(db.session(), row),
             refunds=given_back,
             overage=overages.view(db.session(), payment) if payment else None,
-            waiting=payment is not None and payment.status == PaymentStatus.PENDING,
+            waiting=waiting,
+            card=card,
             title=row.title,
             row=row,
             payment=payment,
@@ -126,6 +131,20 @@ class BookingsPage(Page):
             and row.status in ("CONFIRMED", "COMPLETED")
             and row.starts_at <= now <= row.ends_at + sessions.MISSED_WITHIN,
             parent=appointments.parent(db.session(), row),
+        )
+
+    @expose("/<public_id>/state")
+    @personal_page
+    def state(self, public_id: str) -> Any:
+        """Whether the provider has answered for the hold; its page asks every second."""
+        row = appointments.one(db.session(), parse_id(public_id))
+        payment = appointments.payments_of(db.session(), [row]).get(row.id)
+        waiting = payment is not None and payment.status == PaymentStatus.PENDING
+        paid = payment is not None and payment.status == PaymentStatus.SUCCEEDED
+        return jsonify(
+            done=not waiting,
+            label="Waiting for the bank",
+            url=url_for("BookingsPage.show", public_id=public_id, booked=1 if paid else None),
         )
 
     def _when(self, row: Any, zone: Any, whole: bool) -> str:
@@ -265,5 +284,6 @@ def register(appbuilder: Any) -> None:
         resource="",
         icon="calendar-check",
         scope="personal",
-        keywords="appointments receipts calendar",
+        keywords="appointments receipts calendar trial waitlist",
+        also=("/dashboard/trials", "/dashboard/waitlist"),
     )

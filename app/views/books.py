@@ -8,7 +8,7 @@ from typing import Any
 from flask import current_app, flash, redirect, request, url_for
 from flask_appbuilder import expose
 from sqlalchemy import or_, select
-from sqlalchemy.orm import joinedload
+from sqlalchemy.orm import aliased, joinedload
 
 from app.api.books import PostingSchema, make_posting, organization_of
 from app.api.http import number_arg, validate
@@ -162,11 +162,13 @@ class PostingsPage(Page):
     @expose("/")
     @platform_page("ledger")
     def index(self) -> Any:
+        decider = aliased(User)
         with acting(db.session(), scope="platform"):
             rows = db.session.execute(
-                select(ManualPosting, Organization.name, User.email)
+                select(ManualPosting, Organization.name, User.email, decider.email)
                 .outerjoin(Organization, Organization.id == ManualPosting.organization_id)
                 .join(User, User.id == ManualPosting.proposed_by_user_id)
+                .outerjoin(decider, decider.id == ManualPosting.decided_by_user_id)
                 .order_by(ManualPosting.id.desc())
                 .limit(100)
             ).all()

@@ -81,6 +81,10 @@ def _funding() -> str:
     return str((g.get("org") or {}).get("funding_source") or "")
 
 
+def _licensed(item: Any) -> bool:
+    return item.license_model is not None
+
+
 class ContractsView(ServiceView):
     """The agreement behind programs; one is active at a time."""
 
@@ -90,26 +94,7 @@ class ContractsView(ServiceView):
     list_columns = ["title", "status", "effective_from", "effective_to", "auto_renew", "signed_at"]
     show_template = "programs/contract.html"
     show_fieldsets = [
-        (
-            "Terms",
-            {
-                "fields": [
-                    "status",
-                    "effective_from",
-                    "effective_to",
-                    "payment_terms_days",
-                    "auto_renew",
-                    "purchase_order_id",
-                ]
-            },
-        ),
-        (
-            "Signature",
-            {
-                "fields": ["signed_at", "signed_by_user_id", "ended_at", "ended_reason", "created_at"],
-                "side": True,
-            },
-        ),
+        ("Signature", {"fields": ["signed_at", "signed_by_user_id", "created_at"], "side": True}),
     ]
     search_columns = ["status", "effective_from", "effective_to", "license_model"]
     quick_search = ("title",)
@@ -220,7 +205,13 @@ class ContractsView(ServiceView):
             "standing": contract_ends.standing(session, item),
             "previews": {r: _dated(supersede.preview(session, item, r)) for r in reasons} if active else {},
             "today": clock.today_ist(),
+            "order": session.get(PurchaseOrder, item.purchase_order_id) if item.purchase_order_id else None,
+            "funding": _funding(),
         }
+
+    def told_with(self, item: Any) -> list[Contract]:
+        """A contract's history begins with the first of its chain."""
+        return [c for c in contracts.chain(db.session(), item) if c.id != item.id]
 
     # ---- actions ---------------------------------------------------------------------------------------------------
     @action(
@@ -243,6 +234,7 @@ class ContractsView(ServiceView):
         icon="refresh-cw",
         confirm="A new contract, as long and on the same terms, follows the day after this one ends. Programs, places and "
         "the licence move to it; invoices stay here.",
+        confirm_word="RENEW",
         when=lambda c: c.status == ContractStatus.ACTIVE and c.effective_to is not None,
     )
     def renew(self, items: list[Any]) -> Any:
@@ -256,11 +248,26 @@ class ContractsView(ServiceView):
         icon="pencil",
         confirm="A new contract begins today and this one ends. Programs, places and the licence move to it; invoices stay "
         "here, and days of the licence that are paid but not used are credited on its first invoice. Empty: unchanged.",
+        confirm_word="AMEND",
         asks=[
             Ask("effective_to", "New last day", "date"),
-            Ask("payment_terms_days", "Payment terms, days", "number"),
-            Ask("license_price", "Licence fee, or price a seat", "money"),
-            Ask("license_cycle", "Licence cycle", "select", options=[("", "Unchanged"), *CYCLES]),
+            Ask(
+                "payment_terms_days", "Payment terms, days", "number", when=lambda c: _funding() != "LICENSE"
+            ),
+            Ask(
+                "license_price",
+                "Licence fee, or price a seat",
+                "money",
+                hint="A cycle, before GST.",
+                when=_licensed,
+            ),
+            Ask(
+                "license_cycle",
+                "Licence cycle",
+                "select",
+                options=[("", "Unchanged"), *CYCLES],
+                when=_licensed,
+            ),
         ],
         when=lambda c: c.status == ContractStatus.ACTIVE,
     )

@@ -462,4 +462,5 @@ def register(appbuilder: Any) -> None:
         icon="search",
         scope="personal",
         keywords="book session catalogue plan webinar class subscription trial",
+        also=("/explore/plans", "/explore/events"),
     )

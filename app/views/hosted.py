@@ -7,7 +7,7 @@ from typing import Any
 from flask import request, url_for
 from flask_appbuilder import expose
 
-from app.api.hosted import after_of, next_of
+from app.api.hosted import after_of, hosted_csv, next_of
 from app.api.http import page_args
 from app.extensions import db
 from app.services import hosted
@@ -42,6 +42,11 @@ class HostedPage(OrgPage):
                 {"label": "Past", "url": url_for("HostedPage.index", when="past"), "here": past},
             ],
         )
+
+    @expose("/export")
+    @page("hosted-sessions")
+    def export(self) -> Any:
+        return hosted_csv(request.args.get("when") == "past")
 
 
 def register(appbuilder: Any) -> None:

@@ -288,6 +288,39 @@ def test_a_closed_dispute_about_refunded_credits_is_charge_refunded(world, till,
     assert bank.row(other).status == "CHARGE_REFUNDED"
 
 
+def hand(till, payment, paise):
+    """Somebody refunds at the provider; its webhook waits."""
+    till.act()
+    made = provider.refund(
+        till.session, payment_id=payment, amount_paise=paise, key=uuid.uuid4().hex
+    ).refund_id
+    till.session.commit()
+    return made
+
+
+def test_credits_returned_by_hand_are_taken_told_and_audited(world, till, bank, credits, silent):
+    balance = world.make.balance(world.org)
+    payment, _ = credits(1_000_000)
+    refund = hand(till, payment, 300_000)
+    till.webhooks()
+    till.webhooks()
+    assert world.make.balance(world.org) == balance + 700_000
+    assert till.legs(f"topup-refund:{refund}") == [("CASH", "C", 300_000), ("WALLET", "D", 300_000)]
+    said = world.make.one(
+        "SELECT count(*) FROM org_audit_log WHERE organization_id = :o AND action = 'WALLET_REFUND'",
+        o=world.org.id,
+    )
+    bells = world.make.one(
+        "SELECT count(*) FROM notification WHERE organization_id = :o AND kind = 'wallet.refunded'",
+        o=world.org.id,
+    )
+    assert said == 1 and bells >= 1
+    dispute = disputed(till, payment)
+    bank.move(dispute, "lost")
+    assert bank.row(dispute).posted_paise == 700_000 and world.make.balance(world.org) == balance
+    silent(bank.row(dispute).public_id)
+
+
 # ---- at once -------------------------------------------------------------------------------------------------------------
 
 
@@ -370,3 +403,101 @@ def test_two_workers_open_one_dispute(world, till, bank, app, web_engine, silent
     assert sorted(together(app, web_engine, work, work, work)) == ["opened", "repeated", "repeated"]
     assert bank.row(made.dispute_id).posted_paise == 500_000 and out(world, payment) == (500_000, 500_000)
     silent(payment, bank.row(made.dispute_id).public_id)
+
+
+def heard(till, refund, payment):
+    from app.gateways import RefundChanged
+    from app.services import external_refunds
+
+    def work(session):
+        event = RefundChanged(
+            key=uuid.uuid4().hex,
+            type="refund.processed",
+            refund_id=refund,
+            payment_id=payment,
+            status="processed",
+        )
+        outcome = external_refunds.changed(session, event, "sandbox", till.settings)
+        session.commit()
+        return outcome
+
+    return work
+
+
+def test_two_workers_hear_of_one_refund_by_hand(world, till, bank, credits, silent, app, web_engine):
+    _, booking, _ = paid_by_card(world, till, tax_bps=0)
+    balance = world.make.balance(world.org)
+    bought, _ = credits(1_000_000)
+    for payment, paise in ((bank.provider_id(booking), 200_000), (bought, 300_000)):
+        refund = hand(till, payment, paise)
+        answers = together(app, web_engine, *[heard(till, refund, payment)] * 3)
+        assert sorted(map(str, answers)) == ["by_hand", "repeated", "repeated"]
+    assert out(world, booking) == (200_000, 200_000)
+    assert world.make.balance(world.org) == balance + 700_000
+    silent(booking)
+
+
+def test_credits_lost_while_a_refund_of_them_is_asked_for(
+    world, till, bank, credits, silent, app, web_engine
+):
+    """The provider has decided both; whoever tells us first, all of it was taken once."""
+    balance = world.make.balance(world.org)
+    payment, back = credits(1_000_000)
+    pending_at_provider(till)
+    refund = uuid.UUID(back(400_000))
+    theirs = world.make.one(
+        "SELECT provider_refund_id FROM wallet_top_up_refund WHERE public_id = :r", r=refund
+    )
+    dispute = disputed(till, payment)
+    till.act()
+    provider.settle_dispute(till.session, dispute, "lost")
+    assert provider.settle_refund(till.session, theirs, "processed").status == "failed"
+    till.session.commit()
+    from app.gateways import open_gateway
+
+    def lose(session):
+        told = open_gateway(till.settings, session, "sandbox").fetch_dispute(dispute)
+        outcome = disputes.apply(session, told, "sandbox")
+        session.commit()
+        return outcome
+
+    answers = together(
+        app,
+        web_engine,
+        lose,
+        lambda s: topup_refunds.send(s, refund, till.settings),
+        lose,
+        lambda s: topup_refunds.send(s, refund, till.settings),
+    )
+    assert not [a for a in answers if isinstance(a, Exception)], answers
+    assert bank.row(dispute).posted_paise == 1_000_000 and world.make.balance(world.org) == balance
+    silent(bank.row(dispute).public_id)
+
+
+def test_a_refund_asked_for_while_the_dispute_is_lost(world, till, bank, admin, silent, app, web_engine):
+    """Whoever is first: what both take is what was paid, once the refund has its answer."""
+    _, payment, _ = paid_by_card(world, till, tax_bps=0)
+    dispute = bank.open(payment)
+    till.act()
+    provider.settle_dispute(till.session, dispute, "lost")
+    till.session.commit()
+    from app.gateways import open_gateway
+
+    def lose(session):
+        told = open_gateway(till.settings, session, "sandbox").fetch_dispute(dispute)
+        outcome = disputes.apply(session, told, "sandbox")
+        session.commit()
+        return outcome
+
+    world.auth(admin)
+
+    def refund(_):
+        client = app.test_client()
+        return ask(world, admin, payment, 200_000, client=client).status_code
+
+    answers = together(app, web_engine, lose, refund, lose)
+    assert set(map(str, answers)) <= {"moved", "repeated", "201", "409"}, answers
+    for row in rows(world, payment):
+        send(till, row[2])
+    assert bank.row(dispute).posted_paise == 500_000 and out(world, payment) == (500_000, 500_000)
+    silent(payment, bank.row(dispute).public_id)

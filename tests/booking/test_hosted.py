@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import html
+import io
 import json
 
 import pytest
@@ -61,6 +63,15 @@ def test_a_host_sees_time_plan_expert_and_first_name(world, hosted):
     ):
         assert secret not in told, secret
     assert read(world, host, manager, when="past").json["result"] == []
+    file = read(world, host, manager, format="csv")
+    lines = list(csv.reader(io.StringIO(file.text.lstrip("\ufeff"))))
+    assert file.mimetype == "text/csv" and "planned-sessions" in file.headers["Content-Disposition"]
+    assert lines[0] == ["starts_at", "ends_at", "minutes", "plan", "expert", "learner"]
+    assert [line[2:] for line in lines[1:]] == [
+        ["60", "Pricing clinic", "Ravi Iyer", "Bela"],
+        ["60", "Strategy day", "Ravi Iyer", "Asha"],
+    ]
+    assert read(world, host, manager, format="xml").status_code == 400
     first = read(world, host, manager, limit=1).json
     second = read(world, host, manager, limit=1, cursor=first["next_cursor"]).json
     assert [first["result"], second["result"], second["next_cursor"]] == [rows[:1], rows[1:], None]
@@ -70,6 +81,9 @@ def test_a_host_sees_time_plan_expert_and_first_name(world, hosted):
     assert page.status_code == 200 and "Strategy day" in body and "Asha" in body
     for secret in ("Payer", "Solo", world.org.name, "5,000"):
         assert secret not in body, secret
+    exported = browser.get(f"/dashboard/organization/{host.slug}/hosted-sessions/export")
+    assert exported.text == file.text
+    assert "Payer" not in exported.text and "Solo" not in exported.text
     assert "/hosted-sessions/" in browser.get(f"/dashboard/organization/{host.slug}/home").text
     shift(world, 200 * 86_400)  # slots lie further ahead the more tests took one before
     world.headers.clear()

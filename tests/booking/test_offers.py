@@ -284,6 +284,91 @@ def test_both_earn_at_the_first_paid_booking_once(world):
     assert post(world, "/api/referrals", late, {"code": letters}).json["code"] == "REFERRAL_NOT_POSSIBLE"
 
 
+def brought_by(world, bringer, brought):
+    letters = world.client.get("/api/referrals", headers=world.auth(bringer)).json["code"]
+    assert post(world, "/api/referrals", brought, {"code": letters}).status_code == 201
+
+
+def credit_of(world, who):
+    return world.client.get("/api/referrals", headers=world.auth(who)).json["available_paise"]
+
+
+def test_a_booking_that_an_organisation_pays_earns_nothing(world):
+    from app.services import referrals
+
+    bringer, learner = world.make.user(), world.learner()
+    assert world.book(learner).status_code == 201
+    brought_by(world, bringer, learner.user)  # nor is it a first booking of their own
+    assert world.book(learner).status_code == 201
+    run_job(world, "reward_referrals")
+    assert (credit_of(world, bringer), credit_of(world, learner)) == (0, 0)
+    pay(world, world.book(learner, plan=world.make.plan(world.expert, 100_000), org=None).json)
+    run_job(world, "reward_referrals")
+    assert credit_of(world, bringer) == referrals.REFERRER_BONUS
+
+
+def test_a_booking_paid_by_credit_alone_earns_nothing(world):
+    bringer, brought = world.make.user(), world.make.user()
+    brought_by(world, bringer, brought)
+    credit(world, brought, 100_000)
+    free = world.book(
+        brought, plan=world.make.plan(world.expert, 60_000), org=None, use_referral_credits=True
+    )
+    assert (free.status_code, free.json["status"]) == (201, "CONFIRMED")
+    run_job(world, "reward_referrals")
+    assert credit_of(world, bringer) == 0
+
+
+def test_a_first_booking_refunded_in_full_takes_the_rest_of_the_credit_until_another_earns_it(world):
+    from app.services import referrals
+
+    bringer, brought = world.make.user(), world.make.user()
+    brought_by(world, bringer, brought)
+    first = world.book(brought, plan=world.make.plan(world.expert, 100_000), org=None).json
+    pay(world, first)
+    run_job(world, "reward_referrals")
+    assert credit_of(world, bringer) == referrals.REFERRER_BONUS
+    spent = world.book(
+        bringer, plan=world.make.plan(world.expert, 300_000), org=None, use_referral_credits=True
+    ).json
+    assert spent["payment"]["amount_paise"] == 300_000 and credit_of(world, bringer) == 0
+    back = world.client.post(f"/api/appointments/{first['id']}/cancel", json={}, headers=world.auth(brought))
+    assert back.json["refund"]["amount_paise"] == 100_000
+    for _ in range(2):
+        run_job(world, "reward_referrals")
+    assert (credit_of(world, bringer), credit_of(world, brought)) == (0, 0)
+    told = "SELECT count(*) FROM notification WHERE user_id = :u AND kind = 'referral.revoked'"
+    assert world.make.one(told, u=bringer.id) == world.make.one(told, u=brought.id) == 1
+    assert [r["rewarded"] for r in seen(world, bringer)["referrals"]] == [False]
+    pay(world, world.book(brought, plan=world.make.plan(world.expert, 100_000), org=None).json)
+    for _ in range(2):
+        run_job(world, "reward_referrals")
+    assert credit_of(world, brought) == referrals.REFEREE_BONUS  # given back, not given twice
+    assert credit_of(world, bringer) == 0  # it was spent
+    assert [r["rewarded"] for r in seen(world, bringer)["referrals"]] == [True]
+
+
+def test_a_part_refunded_or_another_booking_keeps_the_credit(world):
+    from app.services import referrals
+
+    bringer, brought = world.make.user(), world.make.user()
+    brought_by(world, bringer, brought)
+    bookings = [
+        world.book(brought, plan=world.make.plan(world.expert, 100_000), org=None).json for _ in range(2)
+    ]
+    for body in bookings:
+        pay(world, body)
+    run_job(world, "reward_referrals")
+    world.client.post(f"/api/appointments/{bookings[0]['id']}/cancel", json={}, headers=world.auth(brought))
+    for _ in range(2):
+        run_job(world, "reward_referrals")
+    assert credit_of(world, bringer) == referrals.REFERRER_BONUS
+
+
+def seen(world, who):
+    return world.client.get("/api/referrals", headers=world.auth(who)).json
+
+
 # ---- subscriptions ---------------------------------------------------------------------------------------------------
 
 

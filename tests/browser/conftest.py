@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
 from werkzeug.serving import make_server
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -25,6 +25,7 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+WAIT = 15_000  # milliseconds; a busy machine makes nothing wrong
 AXE = Path(__file__).resolve().parents[1] / "vendor" / "axe.min.js"
 
 
@@ -58,6 +59,7 @@ def browser() -> Iterator[Browser]:
         if os.environ.get("CI") == "true":
             pytest.fail("no Chromium, and CI=true forbids skipping the browser tests")
         pytest.skip("no Chromium on this machine (apt-get install chromium)")
+    expect.set_options(timeout=WAIT)
     with sync_playwright() as playwright, pytest.MonkeyPatch.context() as patch:
         for action in ("click", "fill", "press", "check", "uncheck", "select_option", "set_input_files"):
             patch.setattr(Locator, action, _once_loaded(getattr(Locator, action)))
@@ -91,7 +93,7 @@ def browse(browser: Browser, server: Any) -> Iterator[Callable[..., Page]]:
             timezone_id="Asia/Kolkata",
             reduced_motion="reduce",
         )
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(WAIT)
         contexts.append(context)
         page = context.new_page()
         page.on("pageerror", lambda e: problems.append(f"{page.url}: {e}"))

@@ -10,13 +10,14 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app import clock
-from app.gateways import Event, provider
+from app.gateways import Event, RefundChanged, provider
 from app.models import InvoiceStatus
 from app.security import context
 from app.security.context import acting
 from app.services import (
     credit_notes,
     disputes,
+    external_refunds,
     gateway_events,
     invoice_receipts,
     reconcile,
@@ -150,6 +151,18 @@ def capture_again(house, payment):
     )
 
 
+def returned(refund, payment, paise):
+    """A refund that the provider tells us of, under another key each time."""
+    return RefundChanged(
+        key=uuid.uuid4().hex,
+        type="refund.processed",
+        refund_id=refund,
+        payment_id=payment,
+        amount_paise=paise,
+        status="processed",
+    )
+
+
 def state(c, row):
     row = c.again(row)
     return row.status.value, row.paid_paise, row.refunded_paise, row.due_paise, c.balance("ORG_RECEIVABLE")
@@ -234,7 +247,9 @@ def test_the_page_says_what_is_owed_again_and_offers_to_pay(paid, house, app, ma
     page = make.sign_in(app.test_client(), c.billing).get(path).text
     assert "₹11,800.00 is owed again." in page and "Pay ₹11,800.00" in page
     assert dispute.provider_dispute_id in page and "Record a transfer" not in page
-    assert "Record a transfer" in make.sign_in(app.test_client(), admin).get(path).text
+    desk = make.sign_in(app.test_client(), admin)
+    assert "Record a transfer" in desk.get(path).text
+    assert f'href="{path}"' in desk.get(f"/admin/disputes/{dispute.public_id}").text
     learner = make.sign_in(app.test_client(), c.learner).get(path)
     assert learner.status_code in (403, 404)
 
@@ -287,7 +302,7 @@ def test_a_loss_after_a_refund_takes_the_rest(paid, house, api, admin):
     assert state(c, row) == ("PAID", 1_180_000, 1_180_000, 590_000, 590_000) and c.findings() == []
 
 
-def test_a_refund_that_fails_after_a_loss_was_taken_by_the_bank(paid, house, api, admin, make):
+def test_a_refund_that_fails_after_a_loss_was_taken_by_the_bank(paid, house, api, admin, make, app):
     c, row, payment = paid(500_000, 500_000)
     api(
         admin,
@@ -309,6 +324,8 @@ def test_a_refund_that_fails_after_a_loss_was_taken_by_the_bank(paid, house, api
         {"utr": unique("UTR").replace("-", "")},
     )
     assert twice[1]["code"] == "ILLEGAL_TRANSITION"  # it went back already
+    page = f"/dashboard/organization/{c.org.slug}/invoices/{row.public_id}"
+    assert "Enter reference" not in make.sign_in(app.test_client(), admin).get(page).text
     assert house.findings() == []
 
 
@@ -359,6 +376,37 @@ def test_a_transfer_back_and_a_chargeback_beside_it_are_owed(paid, house, api, a
     assert state(c, row) == ("PAID", 1_180_000, 1_770_000, 1_180_000, 1_180_000) and c.findings() == []
 
 
+def test_a_refund_that_the_provider_rejects_later_is_returned_by_bank_from_the_page(
+    paid, house, api, admin, make, app, settings
+):
+    """Taken in, given an id, and rejected afterwards."""
+    c, row, _ = paid(500_000, 500_000)
+    api(
+        admin,
+        "POST",
+        base(c, row.public_id, "credit-notes"),
+        {"items": [{"line": 1, "amount_paise": 500_000}], "reason": "One workshop fell out"},
+    )
+    house.arm("refund", "pending")
+    house.send_invoice_refunds(c)
+    refund = make.rows("SELECT * FROM invoice_refund WHERE organization_id = :o", o=c.org.id)[0]
+    house.does(lambda s: provider.settle_refund(s, refund.provider_refund_id, "failed"))
+    path = f"/dashboard/organization/{c.org.slug}/invoices/{row.public_id}"
+    browser = make.sign_in(app.test_client(), admin)
+    assert "Enter reference" in browser.get(path).text
+    done = browser.form(
+        f"{path}/refunds/{refund.public_id}/transfer", {"utr": unique("UTR").replace("-", "")}
+    )
+    assert done.status_code == 302 and "Enter reference" not in browser.get(path).text
+    assert state(c, row)[2:4] == (590_000, 0) and c.findings() == []
+    house.act()
+    from app.services import gateway_books
+
+    report = gateway_books.compare(house.session, "sandbox", settings)
+    assert not [f for f in report.findings if refund.provider_refund_id in f["ids"]]
+    house.session.rollback()
+
+
 # ---- refunds by hand -------------------------------------------------------------------------------------------------------
 
 
@@ -376,12 +424,7 @@ def test_a_refund_by_hand_of_an_invoice_is_written_down_once_and_owed_again(paid
     noted = make.one("SELECT count(*) FROM system_event WHERE message LIKE :m", m=f"%{refund}%")
     assert noted == 1
     house.act()
-    from app.gateways import RefundChanged
-    from app.services import external_refunds
-
-    event = RefundChanged(
-        key="again", type="refund.processed", refund_id=refund, payment_id=payment, amount_paise=200_000
-    )
+    event = returned(refund, payment, 200_000)
     assert external_refunds.changed(house.session, event, "sandbox", house.settings) == "repeated"
     assert state(c, row)[2] == 200_000
     rest = house.lose(payment)
@@ -490,6 +533,17 @@ def test_unapplied_money_returned_by_hand_is_left_out_of_what_we_send(apart, hou
         ("UNAPPLIED_RECEIPT", "D"): 400_000,
         ("CASH", "C"): 400_000,
     }
+    second = house.by_hand(payment, 500_000)
+    for refund, paise in ((first, 400_000), (second, 500_000)):  # told once more, when less is left
+        house.act()
+        assert (
+            external_refunds.changed(
+                house.session, returned(refund, payment, paise), "sandbox", house.settings
+            )
+            == "repeated"
+        )
+        house.session.commit()
+    assert house.receipt(payment).refunded_paise == 900_000
     house.send_apart(payment)
     house.webhooks()
     row = house.receipt(payment)
@@ -570,3 +624,52 @@ def test_a_loss_and_a_credit_note_at_once_add_up(paid, house, api, admin, app, w
     status, _, refunded, due, owed = state(c, row)
     assert (status, refunded, due, owed) == ("REFUNDED", 1_180_000, 0, 0)
     assert house.row(dispute).posted_paise == 1_180_000 and c.findings() == []
+
+
+def quietly(house, payment, paise):
+    """A refund by hand whose webhook is not delivered yet: its id."""
+    house.act()
+    refund = provider.refund(
+        house.session, payment_id=payment, amount_paise=paise, key=uuid.uuid4().hex
+    ).refund_id
+    house.session.commit()
+    return refund
+
+
+def test_a_refund_by_hand_told_to_two_workers_while_a_dispute_is_lost(paid, house, app, web_engine):
+    c, row, payment = paid()
+    dispute = house.open(payment)
+    refund = quietly(house, payment, 200_000)
+    house.act()
+    provider.settle_dispute(house.session, dispute, "lost")
+    house.session.commit()
+
+    def hear(session):
+        return external_refunds.changed(
+            session, returned(refund, payment, 200_000), "sandbox", house.settings
+        )
+
+    answers = together(app, web_engine, hear, told(house, dispute), hear)
+    assert sorted(map(str, answers)) == ["by_hand", "moved", "repeated"] or answers.count("by_hand") == 2
+    assert state(c, row) == ("PAID", 1_180_000, 1_180_000, 1_180_000, 1_180_000)
+    assert c.findings() == [] and house.findings() == []
+
+
+def test_our_refund_of_unapplied_money_and_a_lost_dispute_at_once(apart, house, app, web_engine):
+    _, payment = apart()
+    dispute = house.open(payment, amount_paise=300_000)
+    house.act()
+    provider.settle_dispute(house.session, dispute, "lost")
+    house.session.commit()
+
+    def send(session):
+        unapplied.refund(session, payment, house.settings)
+        session.commit()
+        return "sent"
+
+    answers = together(app, web_engine, send, told(house, dispute), send)
+    assert "moved" in map(str, answers)
+    for _ in range(2):  # who asked for the whole was refused, and asks for what is left
+        house.send_apart(payment)
+    row = house.receipt(payment)
+    assert (row.refunded_paise, row.charged_back_paise) == (700_000, 300_000) and house.findings() == []

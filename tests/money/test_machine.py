@@ -238,6 +238,26 @@ class Money(RuleBasedStateMachine):
         if found:
             self._provider(lambda: provider.settle_dispute(self.session, found[-1].dispute_id, to))
 
+    @precondition(lambda self: self.paid)
+    @rule(i=st.integers(0, 999), part=st.sampled_from([1, 50_000, None]))
+    def refund_by_hand(self, i, part):
+        """Somebody returns money at the provider's own console."""
+        payment = self._captured(i)
+        captured = self.make.one("SELECT captured_paise FROM sandbox_order WHERE payment_id = :p", p=payment)
+        self._provider(
+            lambda: provider.refund(
+                self.session, payment_id=payment, amount_paise=part or captured, key=uuid.uuid4().hex
+            )
+        )
+
+    @rule(i=st.integers(0, 999), to=st.sampled_from(["processed", "failed"]))
+    def decide_refund(self, i, to):
+        pending = self.make.rows("SELECT refund_id FROM sandbox_refund WHERE status = 'pending' ORDER BY id")
+        if pending:
+            self._provider(
+                lambda: provider.settle_refund(self.session, pending[i % len(pending)].refund_id, to)
+            )
+
     @rule(
         armed=st.sampled_from(
             [
@@ -301,6 +321,7 @@ class Money(RuleBasedStateMachine):
     def time_passes(self, minutes):
         self.hours += minutes / 60
         self.till.later(self.hours * 3600)
+        self.worlds[0].headers.clear()  # who was away signs in again
 
     @rule()
     def jobs(self):

@@ -10,7 +10,7 @@ import click
 import pytest
 from sqlalchemy import text
 
-from app.cli import demo_terms
+from app.cli import demo_cards, demo_terms
 from app.cli.demo import seed_demo
 from app.cli.demo_data import BOOKINGS, MAYA, ORGANIZATIONS, PASSWORD, TOP_UP
 from tests.demo import demo_database
@@ -92,7 +92,11 @@ def test_every_organisation_is_as_described(demo: Any) -> None:
     ) == [(0,)]
     assert rows(
         demo, "SELECT email, platform_role FROM ab_user WHERE platform_role IN ('ADMIN', 'STAFF') ORDER BY 1"
-    ) == [("admin@consilium.test", "ADMIN"), ("staff@consilium.test", "STAFF")]
+    ) == [
+        ("admin@consilium.test", "ADMIN"),
+        ("staff@consilium.test", "STAFF"),
+        ("treasury@consilium.test", "ADMIN"),
+    ]
 
 
 def test_the_money_was_posted_and_reconciles(demo: Any) -> None:
@@ -111,7 +115,32 @@ def test_the_money_was_posted_and_reconciles(demo: Any) -> None:
     assert rows(demo, "SELECT ok FROM ledger_reconciliation_report") == [(True,)]
     assert rows(demo, "SELECT count(DISTINCT category) >= 4 FROM plan") == [(True,)]
     kinds = dict(rows(demo, "SELECT kind, count(*) FROM ledger_transaction GROUP BY 1"))
-    assert (kinds["TOPUP"], kinds["BOOKING"]) == (2, booked + len(demo_terms.BOOKED))
+    assert (kinds["TOPUP"], kinds["BOOKING"]) == (
+        2,
+        booked + len(demo_terms.BOOKED) + len(demo_cards.PAID),
+    )
+
+
+def test_cards_were_paid_refunded_and_disputed(demo: Any) -> None:
+    assert rows(
+        demo,
+        "SELECT u.email, p.status, p.amount_paise, d.status, d.posted_paise, r.status, r.amount_paise FROM payment p "
+        "JOIN ab_user u ON u.id = p.user_id LEFT JOIN dispute d ON d.payment_id = p.id LEFT JOIN refund r ON "
+        "r.payment_id = p.id WHERE p.method = 'CARD' ORDER BY p.id",
+    ) == [
+        ("learner@initech.test", "SUCCEEDED", 531_000, "LOST", 531_000, None, None),
+        ("learner@initech.test", "SUCCEEDED", 330_400, None, None, "SUCCEEDED", demo_cards.PART),
+        ("learner@globex.test", "SUCCEEDED", 531_000, "NEEDS_RESPONSE", None, None, None),
+    ]
+    assert rows(
+        demo,
+        "SELECT m.kind, m.status, m.proposed_by_user_id <> m.decided_by_user_id FROM manual_posting m ORDER BY m.id",
+    ) == [("GRANT", "POSTED", False), ("ADJUSTMENT", "POSTED", True), ("ADJUSTMENT", "PROPOSED", None)]
+    assert rows(demo, "SELECT ok, findings FROM gateway_report") == [(True, [])]
+    assert rows(demo, "SELECT count(*) FROM sandbox_webhook WHERE delivered_at IS NULL") == [(0,)]
+    assert rows(demo, "SELECT count(*) FROM gateway_event WHERE status <> 'PROCESSED'") == [(0,)]
+    assert rows(demo, "SELECT DISTINCT status FROM waitlist_entry") == [("WAITING",)]
+    assert rows(demo, "SELECT DISTINCT status FROM trial") == [("PENDING",)]
 
 
 def test_everybody_signs_in_and_lands(demo: Any) -> None:

@@ -47,7 +47,7 @@ def test_a_contract_is_drafted_changed_signed_amended_and_shown_with_its_chain(s
     assert "₹1,20,000.00" in page and "What each step would do" in page and "This contract ends on" in page
     browser.form(
         f"{base(w)}/contracts/action/amend/{w.contract.public_id}",
-        {"license_price": "90,000", "payment_terms_days": "30"},
+        {"license_price": "90,000", "payment_terms_days": "30", "confirm_word": "AMEND"},
     )
     page = browser.get(f"{base(w)}/contracts/show/{w.contract.public_id}").text
     assert "Chain" in page and "Terminated" in page

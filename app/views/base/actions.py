@@ -13,7 +13,8 @@ from app.errors import Invalid
 class Ask:
     """One question of an action's dialog. *kind*: text, textarea, money, date, select, checkbox, number.
 
-    *suggest* gives values to pick from while a text is typed; others may be typed all the same.
+    *suggest* gives values to pick from while a text is typed; others may be typed all the same. *when* says of an item
+    whether its page asks at all.
     """
 
     name: str
@@ -24,6 +25,7 @@ class Ask:
     options: Sequence[tuple[str, str]] = ()
     max_length: int | None = None
     suggest: Callable[[], Sequence[str]] | None = None
+    when: Callable[[Any], bool] | None = None
 
     def read(self, raw: str | None, problems: dict[str, list[str]]) -> Any:
         """The answer as a value (money as paise, checkbox as bool); what is wrong goes to *problems*."""

@@ -315,6 +315,10 @@ class ConsoleView(WriteMixin, ExportMixin, ModelView):  # type: ignore[misc]
         """More for the detail template of a subclass (``show_template``); reached there as ``extra``."""
         return {}
 
+    def told_with(self, item: Any) -> Sequence[Any]:
+        """Other records of the table whose history is told on *item*'s page too."""
+        return ()
+
     def can_edit(self, item: Any) -> bool:
         """Whether the generated form may change *item* in its state."""
         return True

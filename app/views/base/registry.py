@@ -48,7 +48,11 @@ GROUPS = ("", "Platform", "People", "Commerce", "Operations", "Insights", "Confi
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of the sidebar. *scope*: org, platform or personal; *when* asks the organisation (a dict)."""
+    """One line of the sidebar.
+
+    *scope*: org, platform or personal; *when* asks the organisation (a dict); *also* are addresses of pages that lie
+    beside the entry's own and belong to it.
+    """
 
     group: str
     label: str
@@ -61,6 +65,7 @@ class Entry:
     order: int = 0
     listed: bool = True
     keywords: str = ""
+    also: tuple[str, ...] = ()
 
     def open(self, org: Any) -> bool:
         """Whether the reader sees it: right, kind of organisation, and its own condition."""
@@ -317,6 +322,7 @@ def page(
     order: int | None = None,
     when: Callable[[Any], bool] | None = None,
     keywords: str = "",
+    also: tuple[str, ...] = (),
 ) -> Any:
     """Register a hand-written FAB view (or an existing *endpoint*) as a page of the sidebar and the palette."""
     made: Any = appbuilder.add_view_no_menu(view) if view is not None else None
@@ -335,6 +341,7 @@ def page(
             len(reg.entries) if order is None else order,
             True,
             keywords,
+            also,
         )
     )
     return made

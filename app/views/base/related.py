@@ -81,7 +81,7 @@ def _is_parent(view: ConsoleView, name: str, fk: str) -> bool:
 
 
 def timeline(view: ConsoleView, item: Any, limit: int = 20) -> list[dict[str, Any]] | None:
-    """The record's audit rows, newest first; None when the reader may not see the audit log."""
+    """The audit rows of the record and of what ``told_with`` it, newest first; None when the reader may not see the log."""
     from app.models import AuditLog
 
     if view.datamodel.obj is AuditLog or not (can("read", "audit") or view.scope == "platform"):
@@ -89,7 +89,12 @@ def timeline(view: ConsoleView, item: Any, limit: int = 20) -> list[dict[str, An
     owner = item.id if type(item).__name__ == "Organization" else getattr(item, "organization_id", None)
     if owner is None:
         return None
-    keys = [str(k) for k in (*inspect(item).identity, getattr(item, "public_id", None)) if k is not None]
+    keys = [
+        str(k)
+        for one in (item, *view.told_with(item))
+        for k in (*inspect(one).identity, getattr(one, "public_id", None))
+        if k is not None
+    ]
     kinds = {type(item).__name__, type(item).__name__.lower(), item.__tablename__, item.__tablename__.upper()}
     log = current_app.extensions["console"].of_model(AuditLog, view.scope)  # its scope holds here too
     session = view.datamodel.session

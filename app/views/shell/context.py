@@ -121,9 +121,13 @@ def switcher() -> dict[str, Any]:
     }  # chapter 1, 1.6
 
 
-def _best(entries: list[tuple[Entry, str]]) -> str:
-    """The address among *entries* the request lies at or below; the longest, where several are."""
-    return max((url for _, url in entries if here(url)), key=len, default="")
+def _best(entries: list[tuple[Entry, str]]) -> tuple[str, str]:
+    """(how it was found, address) of the entry the request lies at or below; the longest, where several are."""
+    return max(
+        ((place, url) for entry, url in entries for place in (url, *entry.also) if here(place)),
+        key=lambda found: len(found[0]),
+        default=("", ""),
+    )
 
 
 def room() -> str:
@@ -135,7 +139,7 @@ def room() -> str:
             g._room = "personal"
         else:  # staff have a personal side too: its pages keep its sidebar
             mine, house = (registry().visible((scope,), None) for scope in ("personal", "platform"))
-            g._room = "personal" if len(_best(mine)) > len(_best(house)) else "platform"
+            g._room = "personal" if len(_best(mine)[0]) > len(_best(house)[0]) else "platform"
     return g._room  # type: ignore[no-any-return]
 
 
@@ -148,7 +152,7 @@ def nav() -> list[dict[str, Any]]:
     if "_nav" in g:
         return g._nav  # type: ignore[no-any-return]
     entries = [(e, url) for e, url in registry().visible((room(),), organization()) if e.listed]
-    current = _best(entries)
+    _, current = _best(entries)
     groups: dict[str, list[dict[str, Any]]] = {}
     for entry, url in entries:
         groups.setdefault(entry.group, []).append(
