@@ -32,6 +32,8 @@ DOMAINS = (
     "books",
     "purchase_orders",
     "invoices",
+    "invoice_money",
+    "billing_summary",
     "platform_tax",
     "gateway",
     "catalogue",

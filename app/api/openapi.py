@@ -29,6 +29,7 @@ ERROR = {
 PARAMETERS = {
     "org_id": "Slug or id of the organisation acted for",
     "pk": "Id of the row",
+    "public_id": "Id of the row",
 }
 ORGANIZATION = {
     "in": "header",
@@ -113,12 +114,13 @@ def _complete(path: str, operation: dict[str, Any]) -> None:
     known = {p.get("name") for p in given}
     for name in re.findall(r"\{([^}]+)\}", path):
         if name not in known:
+            key = {"format": "uuid"} if name.endswith("_id") and name != "org_id" else {}
             given.append(
                 {
                     "in": "path",
                     "name": name,
                     "required": True,
-                    "schema": {"type": "string"},
+                    "schema": {"type": "string", **key},
                     "description": PARAMETERS.get(name, ""),
                 }
             )

@@ -17,9 +17,11 @@ from app.security.context import acting
 from app.services import (
     credit_notes,
     dunning,
+    invoice_drafts,
     invoice_facts,
     invoice_receipts,
     invoice_rollup,
+    invoice_void,
     invoices,
     tax_tables,
 )
@@ -133,7 +135,7 @@ def _write(
             .order_by(PurchaseOrder.id)
             .limit(1)
         )
-        row = invoices.create(
+        row = invoice_drafts.create(
             session,
             {
                 "items": [
@@ -147,7 +149,9 @@ def _write(
             by,
         )
         if fate == "VOID":
-            invoices.void(session, row, "The cost centre was missing; billed again with the workshop in Pune")
+            invoice_void.void(
+                session, row, "The cost centre was missing; billed again with the workshop in Pune"
+            )
         key = row.id
         session.commit()
     _as_admin(books, slug, lambda: _fate(books, key, n, ago, fate))

@@ -51,6 +51,7 @@ from app.services import (
     audit,
     einvoice_rules,
     gst,
+    invoice_issue,
     invoice_notices,
     invoices,
     ledger,
@@ -203,7 +204,7 @@ def _post(session: Session, row: Invoice, note: CreditNote, parts: Sequence[Part
     """CREDIT_NOTE ``creditnote:<id>``: Dr revenue and GST_PAYABLE, Cr ORG_RECEIVABLE."""
     revenue: dict[str, int] = {}
     for part in parts:
-        code = invoices.REVENUE.get(part.line.kind, ledger.PLATFORM_FEE)
+        code = invoice_issue.REVENUE.get(part.line.kind, ledger.PLATFORM_FEE)
         revenue[code] = revenue.get(code, 0) + part.paise
     legs = [ledger.debit(code, paise) for code, paise in sorted(revenue.items())]
     if note.tax_paise:
@@ -392,6 +393,16 @@ def sweep(session: Session, settings: Settings) -> dict[str, int]:
     return done
 
 
+def by_transfer(session: Session, row: Invoice, made: InvoiceRefund) -> int:
+    """What of a refund our bank returns and whose reference is still to be entered, paise: all of one that never went
+    through a provider; of a rejected one no more than the invoice holds too much."""
+    if made.utr is not None or made.status == InvoiceRefundStatus.PENDING:
+        return 0
+    if made.status == InvoiceRefundStatus.SUCCEEDED:
+        return made.amount_paise if made.provider_refund_id is None else 0
+    return max(0, min(made.amount_paise, -row.due_paise - _promised(session, row)[0]))
+
+
 def by_bank(session: Session, made: InvoiceRefund, utr: str) -> InvoiceRefund:
     """The reference of the transfer that returned money; a rejected gateway refund is settled by one. ADMIN.
 
@@ -405,9 +416,8 @@ def by_bank(session: Session, made: InvoiceRefund, utr: str) -> InvoiceRefund:
         raise Invalid({"utr": ["The bank's reference: 6 to 40 letters and digits."]})
     row = invoices.fresh(session, made.invoice_id, lock=True)
     session.refresh(made)
-    rejected = made.status == InvoiceRefundStatus.FAILED
-    back = min(made.amount_paise, -row.due_paise - _promised(session, row)[0]) if rejected else 0
-    if made.utr is not None or made.status == InvoiceRefundStatus.PENDING or (rejected and back <= 0):
+    back = by_transfer(session, row, made)
+    if not back:
         raise DomainError("ILLEGAL_TRANSITION", status=made.status.value)
     taken = session.execute(
         update(InvoiceRefund)
@@ -422,7 +432,7 @@ def by_bank(session: Session, made: InvoiceRefund, utr: str) -> InvoiceRefund:
     if taken is None:
         raise DomainError("UTR_ALREADY_RECORDED", utr=reference)
     session.refresh(made)
-    if rejected:
+    if made.status == InvoiceRefundStatus.FAILED:
         made.amount_paise = back
         _done(session, row, made)
     return made

@@ -30,7 +30,16 @@ from app.models import (
     SystemEvent,
 )
 from app.security.context import acting, ctx
-from app.services import audit, einvoice_map, einvoice_rules, invoice_facts, invoices, tax_tables
+from app.services import (
+    audit,
+    einvoice_map,
+    einvoice_rules,
+    invoice_facts,
+    invoice_issue,
+    invoice_void,
+    invoices,
+    tax_tables,
+)
 from app.services.einvoice_map import Unmappable
 from app.services.text import one_line
 
@@ -229,7 +238,7 @@ def _keep(session: Session, org: int, key: int, answer: Registered) -> str:
             ack_number=answer.ack_number,
         )
         if note is None and invoice.status in (*invoices.OPEN, InvoiceStatus.PAID):
-            invoices.announce(session, invoice)
+            invoice_issue.announce(session, invoice)
     session.commit()
     return "registered"
 
@@ -343,14 +352,14 @@ def cancel(session: Session, invoice: Invoice, reason: str, irp: Irp | None) -> 
     """Cancel a registration within 24 hours of its acknowledgement, the whole document; before the invoice is voided.
 
     Nothing to do where it is not registered. What may not be voided is not cancelled at the portal either. Raises Invalid,
-    IRP_CANCEL_WINDOW_CLOSED (write a credit note), IRP_UNAVAILABLE, IRP_REJECTED and what ``invoices.voidable`` raises.
+    IRP_CANCEL_WINDOW_CLOSED (write a credit note), IRP_UNAVAILABLE, IRP_REJECTED and what ``invoice_void.voidable`` raises.
     """
     why = one_line(reason or "")
     if not 3 <= len(why) <= 300:
         raise Invalid(
             {"reason": ["Say why, in 3 to 300 characters: it is printed on the document's record."]}
         )
-    invoices.voidable(session, invoice)
+    invoice_void.voidable(session, invoice)
     row = session.scalars(
         select(EInvoice)
         .where(EInvoice.invoice_id == invoice.id)

@@ -91,7 +91,8 @@ LOCALS: tuple[Local, ...] = (
         "SELECT x.provider_refund_id AS provider_id, x.amount_paise AS paise, x.status = 'SUCCEEDED' AS settled, "
         "o.public_id::text AS organization_id, x.created_at AS at, x.public_id::text AS id "
         f"FROM invoice_refund x {_ORG} JOIN invoice_receipt t ON t.id = x.receipt_id AND t.gateway = :gateway "
-        "WHERE x.provider_refund_id IS NOT NULL AND x.created_at >= :since AND x.created_at < :until",
+        "WHERE x.provider_refund_id IS NOT NULL AND x.utr IS NULL AND x.status IN ('PENDING', 'SUCCEEDED') "
+        "AND x.created_at >= :since AND x.created_at < :until",
     ),
     Local(
         "refund",

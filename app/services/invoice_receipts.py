@@ -29,7 +29,17 @@ from app.models import (
     User,
 )
 from app.security.context import acting, ctx
-from app.services import accruals, audit, invoice_notices, invoices, ledger, numbering, outbox, unapplied
+from app.services import (
+    accruals,
+    audit,
+    invoice_notices,
+    invoice_void,
+    invoices,
+    ledger,
+    numbering,
+    outbox,
+    unapplied,
+)
 from app.services.text import money, one_line
 from config import Settings
 
@@ -281,7 +291,7 @@ def close(session: Session, row: Invoice, *, payment_id: str) -> None:
     """Nothing is due any more: PAID, with everything that hangs on it."""
     now = clock.now()
     invoices.move(session, row, InvoiceStatus.PAID, *PAYABLE, paid_at=now)
-    invoices.overages(session, row, "ACCRUED", "CHARGED")
+    invoice_void.overages(session, row, "ACCRUED", "CHARGED")
     if row.paid_paise and row.kind != InvoiceKind.STATEMENT:
         session.execute(
             update(BillingAccount)

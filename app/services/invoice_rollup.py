@@ -28,7 +28,15 @@ from app.models import (
     OrgStatus,
 )
 from app.security.context import acting, ctx
-from app.services import audit, gst, invoice_notices, invoices, tax_tables
+from app.services import (
+    audit,
+    gst,
+    invoice_issue,
+    invoice_notices,
+    invoice_sums,
+    invoice_void,
+    tax_tables,
+)
 from app.services.accruals import SQL_SOURCES
 from app.services.invoice_facts import Assessment, Supplier, assess
 from app.services.text import money
@@ -93,7 +101,7 @@ def roll_up(session: Session, by: Supplier) -> list[Invoice]:
         raise DomainError("FUNDING_SOURCE_MISMATCH", funding_source=account.funding_source.value)
     how = assess(session, by, clock.today_ist())
     made = []
-    for exempt in invoices.apart(session, how, ("INVOICE", "LICENSE")):
+    for exempt in invoice_sums.apart(session, how, ("INVOICE", "LICENSE")):
         row = _document(session, account, how, exempt)
         if row is not None:
             made.append(row)
@@ -124,15 +132,15 @@ def _document(
         {**values, "sac": row.hsn_code or "999293"},
     )
     short = exempt is not True and _commitments(session, row, by_sac=row.hsn_code or "999293")
-    invoices.assessed(session, row, how, taxes=(InvoiceLineKind.COMMITMENT,) if short else ())
+    invoice_sums.assessed(session, row, how, taxes=(InvoiceLineKind.COMMITMENT,) if short else ())
     if not row.total_paise:
         point.rollback()
         return None
     point.commit()
-    drawn = invoices.draw_oldest(session, row)
+    drawn = invoice_sums.draw_oldest(session, row)
     faults.trip("rolled_up")
-    invoices.seal(session, row, how)
-    invoices.overages(session, row, "PENDING", "ACCRUED")
+    invoice_issue.seal(session, row, how)
+    invoice_void.overages(session, row, "PENDING", "ACCRUED")
     audit.record(
         session,
         AuditCategory.INVOICE,

@@ -25,7 +25,14 @@ from app.models import (
     TaxTreatment,
 )
 from app.security.context import acting
-from app.services import invoice_notices, invoices, purchase_orders, subscriptions, tax_tables
+from app.services import (
+    invoice_issue,
+    invoice_notices,
+    invoice_sums,
+    purchase_orders,
+    subscriptions,
+    tax_tables,
+)
 from app.services.invoice_facts import Supplier, assess
 from app.services.subscriptions import Bill, Line
 
@@ -130,9 +137,9 @@ def make(session: Session, subscription_id: int, bill: Bill, by: Supplier) -> In
         )
     session.flush()
     how = assess(session, by, today)
-    invoices.assessed(session, row, how)
+    invoice_sums.assessed(session, row, how)
     covered = _draw(session, row, bill.purchase_order_id)
-    invoices.seal(session, row, how)
+    invoice_issue.seal(session, row, how)
     if not covered and how.organization.requires_po:
         invoice_notices.order_missing(session, row)
     return row
@@ -170,4 +177,4 @@ def _draw(session: Session, row: Invoice, order: int | None) -> bool:
         except DomainError as error:
             if not error.code.startswith("PO_"):
                 raise
-    return invoices.draw_oldest(session, row)
+    return invoice_sums.draw_oldest(session, row)

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from app import clock
 from app.models import BillingAccount, FundingSource, Invoice, InvoiceKind, InvoiceStatus
 from app.security.context import ctx
-from app.services import gst, invoices
+from app.services import gst, invoice_issue, invoice_sums
 from app.services.invoice_facts import Supplier, assess
 
 _STAMP = text(
@@ -63,7 +63,7 @@ def write(session: Session, by: Supplier) -> Invoice | None:
         return None
     how = assess(session, by, clock.today_ist())
     made = None
-    for exempt in reversed(invoices.apart(session, how, ("WALLET", "CARD"))):
+    for exempt in reversed(invoice_sums.apart(session, how, ("WALLET", "CARD"))):
         point = session.begin_nested()
         row = Invoice(
             organization_id=account.organization_id,
@@ -77,7 +77,7 @@ def write(session: Session, by: Supplier) -> Invoice | None:
         session.execute(_STAMP, {**values, "exempt": exempt})
         cgst, sgst, utgst, igst = gst.sql_heads("b.net", "b.tax_bps", how.regime)
         session.execute(text(_LINES.format(cgst=cgst, sgst=sgst, utgst=utgst, igst=igst)), values)
-        invoices.assessed(session, row, how, taxes=())
+        invoice_sums.assessed(session, row, how, taxes=())
         if not row.total_paise:
             point.rollback()
             continue
@@ -86,6 +86,6 @@ def write(session: Session, by: Supplier) -> Invoice | None:
         row.round_off_paise = charged - row.subtotal_paise - row.tax_paise
         row.total_paise = charged
         session.flush()
-        invoices.seal(session, row, how)
+        invoice_issue.seal(session, row, how)
         made = row
     return made

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from app import clock
 from app.api.http import check_gate, find
-from app.api.invoices import exported, filters, pdf, receipt_of, require_admin, supplier
+from app.api.invoice_answers import exported, filters, pdf, receipt_of, require_admin, supplier
 from app.errors import DomainError, Invalid
 from app.extensions import db
 from app.gateways.irp import open_irp
@@ -36,10 +36,13 @@ from app.services import (
     accruals,
     credit_notes,
     einvoices,
+    invoice_drafts,
     invoice_facts,
+    invoice_issue,
     invoice_reads,
     invoice_receipts,
     invoice_rollup,
+    invoice_void,
     invoices,
     org_status,
     tax_tables,
@@ -159,7 +162,7 @@ class InvoicesPage(OrgPage):
         if request.method == "POST" and "more" not in request.form:
             try:
                 with db.session.begin_nested():
-                    row = invoices.create(db.session(), typed(), supplier())
+                    row = invoice_drafts.create(db.session(), typed(), supplier())
                 flash("The draft stands. Look at it, then issue it.", "success")
                 return redirect(url_for("InvoicesPage.show", public_id=row.public_id))
             except Invalid as error:
@@ -180,7 +183,7 @@ class InvoicesPage(OrgPage):
         if request.method == "POST" and "more" not in request.form:
             try:
                 with db.session.begin_nested():
-                    invoices.change(db.session(), row, typed(), supplier())
+                    invoice_drafts.change(db.session(), row, typed(), supplier())
                 flash("The draft was changed.", "success")
                 return redirect(url_for("InvoicesPage.show", public_id=public_id))
             except Invalid as error:
@@ -253,7 +256,8 @@ class InvoicesPage(OrgPage):
         how = invoice_facts.assess(session, supplier(), clock.today_ist()) if row.status == "DRAFT" else None
         admin = ctx().is_admin and not ctx().viewing
         overdue = row.status == InvoiceStatus.OVERDUE
-        owed = accruals.owed(row)
+        owed, refunds = accruals.owed(row), invoice_reads.refunds_of(session, row)
+        again = invoice_void.again(session, row) if row.status == InvoiceStatus.VOID else None
         untouched = not row.paid_paise and not row.credited_paise
         arriving = may("pay") and invoice_receipts.arriving(session, row, current_app.config["SETTINGS"])
         return self.render(
@@ -271,7 +275,8 @@ class InvoicesPage(OrgPage):
             recipient=(row.facts.get("recipient") or (how.facts["recipient"] if how else {})),
             receipts=invoice_reads.receipts_of(session, row),
             notes=invoice_reads.notes_of(session, row),
-            refunds=invoice_reads.refunds_of(session, row),
+            refunds=refunds,
+            transfers={r.id: credit_notes.by_transfer(session, row, r) for r in refunds} if admin else {},
             chargebacks=invoice_reads.chargebacks_of(session, row),
             matches=invoice_reads.match(session, row, order, contract),
             registration=invoice_reads.einvoice_of(session, row),
@@ -285,8 +290,10 @@ class InvoicesPage(OrgPage):
             voids=row.status in OPEN
             and untouched
             and may("write")
-            and (admin or not (overdue or invoices.by_contract(session, row))),
+            and (admin or not (overdue or invoice_void.by_contract(session, row))),
+            again=again,
             rebills=row.status == InvoiceStatus.VOID
+            and again is None
             and may("write")
             and any(n.kind != "BOOKING" for n in lines[:SHOWN_LINES]),
             admin=admin,
@@ -309,7 +316,7 @@ class InvoicesPage(OrgPage):
     def issue(self, public_id: Any) -> Any:
         return self._act(
             public_id,
-            lambda row: invoices.issue(db.session(), row, supplier()),
+            lambda row: invoice_issue.issue(db.session(), row, supplier()),
             "The invoice is issued and on its way.",
         )
 
@@ -317,7 +324,7 @@ class InvoicesPage(OrgPage):
     @page("invoices", "write", active=True, sponsor=True)
     def cancel(self, public_id: Any) -> Any:
         return self._act(
-            public_id, lambda row: invoices.cancel(db.session(), row), "The draft was cancelled."
+            public_id, lambda row: invoice_drafts.cancel(db.session(), row), "The draft was cancelled."
         )
 
     @expose("/<uuid:public_id>/void", methods=["POST"])
@@ -327,14 +334,14 @@ class InvoicesPage(OrgPage):
 
         def work(row: Invoice) -> None:
             einvoices.cancel(db.session(), row, reason, open_irp(current_app.config["SETTINGS"]))
-            invoices.void(db.session(), row, reason)
+            invoice_void.void(db.session(), row, reason)
 
         return self._act(public_id, work, "The invoice is void. What it billed can be billed again.")
 
     @expose("/<uuid:public_id>/rebill", methods=["POST"])
     @page("invoices", "write", active=True, sponsor=True)
     def rebill(self, public_id: Any) -> Any:
-        made = invoices.rebill(db.session(), find(Invoice, public_id), supplier())
+        made = invoice_void.rebill(db.session(), find(Invoice, public_id), supplier())
         flash("A draft with the same lines stands. Put it right, then issue it.", "success")
         return redirect(url_for("InvoicesPage.show", public_id=made.public_id))
 

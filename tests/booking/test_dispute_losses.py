@@ -472,3 +472,32 @@ def test_credits_lost_while_a_refund_of_them_is_asked_for(
     assert not [a for a in answers if isinstance(a, Exception)], answers
     assert bank.row(dispute).posted_paise == 1_000_000 and world.make.balance(world.org) == balance
     silent(bank.row(dispute).public_id)
+
+
+def test_a_refund_asked_for_while_the_dispute_is_lost(world, till, bank, admin, silent, app, web_engine):
+    """Whoever is first: what both take is what was paid, once the refund has its answer."""
+    _, payment, _ = paid_by_card(world, till, tax_bps=0)
+    dispute = bank.open(payment)
+    till.act()
+    provider.settle_dispute(till.session, dispute, "lost")
+    till.session.commit()
+    from app.gateways import open_gateway
+
+    def lose(session):
+        told = open_gateway(till.settings, session, "sandbox").fetch_dispute(dispute)
+        outcome = disputes.apply(session, told, "sandbox")
+        session.commit()
+        return outcome
+
+    world.auth(admin)
+
+    def refund(_):
+        client = app.test_client()
+        return ask(world, admin, payment, 200_000, client=client).status_code
+
+    answers = together(app, web_engine, lose, refund, lose)
+    assert set(map(str, answers)) <= {"moved", "repeated", "201", "409"}, answers
+    for row in rows(world, payment):
+        send(till, row[2])
+    assert bank.row(dispute).posted_paise == 500_000 and out(world, payment) == (500_000, 500_000)
+    silent(payment, bank.row(dispute).public_id)

@@ -7,7 +7,7 @@ import pytest
 from app import clock
 from app.models import FundingSource
 from app.security.context import acting
-from app.services import dunning, invoice_facts, invoices
+from app.services import dunning, invoice_drafts, invoice_facts, invoices
 from tests.factories import unique
 
 pytestmark = pytest.mark.browser
@@ -26,7 +26,7 @@ def overdue(make, settings):
     try:
         clock.set_offset(before - 40 * 86_400)
         with make.acting(finance) as s:
-            row = invoices.create(
+            row = invoice_drafts.create(
                 s,
                 {
                     "items": [{"description": "Workshop for managers", "unit_paise": 1_000_000}],

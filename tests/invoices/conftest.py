@@ -27,6 +27,7 @@ from app.models import (
 from app.security.context import acting
 from app.services import (
     gateway_events,
+    invoice_drafts,
     invoice_facts,
     invoice_rollup,
     invoices,
@@ -154,7 +155,7 @@ class Customer:
     def manual(self, *amounts: int, bps: int | None = None, issue: bool = True, **values: Any) -> Invoice:
         """A manual invoice of one line an amount."""
         with self.make.acting(self.billing) as s:
-            row = invoices.create(
+            row = invoice_drafts.create(
                 s,
                 {
                     "items": [

@@ -10,7 +10,7 @@ from pypdf import PdfReader
 from app.documents import store
 from app.documents.tax_document import Document, Line, Party, Registration, render
 from app.models import Invoice
-from app.services import invoices
+from app.services import invoice_drafts, invoice_void
 from tests.invoices.conftest import SUPPLIER
 
 
@@ -89,7 +89,7 @@ def test_every_field_the_law_wants_is_printed(customer, app, make):
                 "pin_code": "411001",
             },
         )
-        row = invoices.create(
+        row = invoice_drafts.create(
             s,
             {
                 "items": [{"description": "Growth workshop", "unit_paise": 10_000_000}],
@@ -133,10 +133,19 @@ def test_watermarks(customer, app, make, state, mark):
     with make.acting(c.billing) as s:
         subject = s.get(Invoice, row.id)
         if state == "VOID":
-            invoices.void(s, subject, "A mistake")
+            invoice_void.void(s, subject, "A mistake")
         model = store.model(s, subject, app.config["SETTINGS"])
         s.rollback()
     assert model.watermark == mark
+
+
+def test_a_draft_names_the_order_it_draws(customer, app, make):
+    c = customer()
+    order = c.order(100_000)
+    row = c.manual(1000, issue=False, purchase_order_id=str(order.public_id))
+    with make.acting(c.billing) as s:
+        said = text_of(store.fetch(s, s.get(Invoice, row.id), app.config["SETTINGS"]).data)
+    assert order.po_number in said and "Not issued, not a tax document" in said
 
 
 def test_the_file_is_kept_until_something_changes(customer, app, make):
@@ -147,7 +156,7 @@ def test_the_file_is_kept_until_something_changes(customer, app, make):
         s.commit()
         same = store.fetch(s, s.get(Invoice, row.id), app.config["SETTINGS"])
         assert same == first
-        invoices.void(s, s.get(Invoice, row.id), "A mistake")
+        invoice_void.void(s, s.get(Invoice, row.id), "A mistake")
         s.commit()
         other = store.fetch(s, s.get(Invoice, row.id), app.config["SETTINGS"])
         s.commit()

@@ -19,7 +19,16 @@ from app.errors import DomainError
 from app.gateways.irp import open_irp
 from app.models import EInvoice, Invoice, InvoiceStatus, IrpStatus, PlatformRole
 from app.security.context import acting
-from app.services import einvoice_map, einvoice_rules, einvoices, invoice_facts, invoices, tax_tables
+from app.services import (
+    einvoice_map,
+    einvoice_rules,
+    einvoices,
+    invoice_drafts,
+    invoice_facts,
+    invoice_void,
+    invoices,
+    tax_tables,
+)
 from tests.invoices.conftest import SUPPLIER
 
 DATA = Path(__file__).parents[1] / "data"
@@ -84,7 +93,7 @@ def registered(customer, make):
                         "pin_code": "411001",
                     },
                 )
-            row = invoices.create(
+            row = invoice_drafts.create(
                 s,
                 {
                     "items": [
@@ -161,7 +170,7 @@ def test_exports_go_to_nobody_registered_at_ninety_six(customer, make):
                 "pin_code": "73301",
             },
         )
-        row = invoices.create(
+        row = invoice_drafts.create(
             s, {"items": [{"description": "Advice", "unit_paise": 100_000}], "issue_immediately": True}, ON
         )
         body = einvoice_map.document(row, invoices.lines_of(s, row))
@@ -290,10 +299,10 @@ def test_cancelling_within_a_day_then_void_and_later_not(registered, irp, portal
     with make.acting(c.billing) as s:
         subject = s.get(Invoice, row.id)
         with pytest.raises(DomainError) as error:
-            invoices.void(s, subject, "Not without the portal")
+            invoice_void.void(s, subject, "Not without the portal")
         assert error.value.code == "IRP_CANCEL_FIRST"
         einvoices.cancel(s, subject, "Wrong recipient", irp)
-        invoices.void(s, subject, "Wrong recipient")
+        invoice_void.void(s, subject, "Wrong recipient")
         s.commit()
     assert queued(c, row).irp_status == IrpStatus.CANCELLED and c.again(row).status == InvoiceStatus.VOID
     assert c.findings() == []
@@ -353,7 +362,7 @@ def test_consumers_exempt_supplies_and_small_suppliers_are_out_of_scope(customer
     for c, bps in ((customer(registered=False), None), (customer(), 0)):
         with make.acting(c.billing) as s:
             item = {"description": "Workshop", "unit_paise": 1000, **({"tax_bps": 0} if bps == 0 else {})}
-            row = invoices.create(s, {"items": [item], "issue_immediately": True}, ON)
+            row = invoice_drafts.create(s, {"items": [item], "issue_immediately": True}, ON)
             s.commit()
         assert queued(c, row) is None and sent(c) == 2
     with make.session() as s:

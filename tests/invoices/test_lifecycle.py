@@ -19,7 +19,7 @@ from app.models import (
     PurchaseOrderStatus,
     SupplyType,
 )
-from app.services import invoices, numbering
+from app.services import invoice_drafts, invoice_issue, invoice_void, numbering
 from tests.invoices.conftest import SUPPLIER
 
 pytestmark = pytest.mark.usefixtures("app")
@@ -55,7 +55,7 @@ def test_two_invoices_never_share_what_an_order_has_left(customer):
     assert c.make.one("select count(*) from invoice where organization_id = :o", o=c.org.id) == 1
 
     with c.make.acting(c.billing) as s:
-        invoices.void(s, s.get(Invoice, made[0].id), "Wrong department")
+        invoice_void.void(s, s.get(Invoice, made[0].id), "Wrong department")
         s.commit()
     assert c.again(order).remaining_paise == 10_000_000
     c.manual(10_000_000, bps=0, purchase_order_id=str(order.public_id))
@@ -89,7 +89,7 @@ def test_a_void_invoice_gives_everything_back(customer):
     payment = c.booking(200_000, overage=50_000)[0]
     (row,) = c.roll_up()
     with c.make.acting(c.billing) as s:
-        invoices.void(s, s.get(Invoice, row.id), "The cost centre is missing")
+        invoice_void.void(s, s.get(Invoice, row.id), "The cost centre is missing")
         s.commit()
     row = c.again(row)
     assert (row.status, row.close_reason) == (InvoiceStatus.VOID, "The cost centre is missing")
@@ -103,7 +103,7 @@ def test_a_void_invoice_gives_everything_back(customer):
     (again,) = c.roll_up()
     assert (again.sequence, again.total_paise) == (2, row.total_paise) and c.findings() == []
     with c.make.acting(c.billing) as s:
-        assert code(lambda: invoices.void(s, s.get(Invoice, row.id), "Once more")) == "ILLEGAL_TRANSITION"
+        assert code(lambda: invoice_void.void(s, s.get(Invoice, row.id), "Once more")) == "ILLEGAL_TRANSITION"
 
 
 def test_an_order_that_lost_its_balance_is_found(customer):
@@ -115,8 +115,8 @@ def test_an_order_that_lost_its_balance_is_found(customer):
     draft = c.manual(500_000, bps=0, issue=False, purchase_order_id=reference)
     assert c.again(order).remaining_paise == 7_500_000 and c.findings() == []
     with c.make.acting(c.billing) as s:
-        invoices.void(s, s.get(Invoice, voided.id), "Wrong department")
-        invoices.cancel(s, s.get(Invoice, draft.id), "Agreed otherwise")
+        invoice_void.void(s, s.get(Invoice, voided.id), "Wrong department")
+        invoice_drafts.cancel(s, s.get(Invoice, draft.id), "Agreed otherwise")
         s.commit()
     assert c.again(order).remaining_paise == 9_000_000 and c.findings() == []
     with c.make.acting(c.billing) as s:
@@ -141,7 +141,7 @@ def test_a_draft_draws_and_a_cancelled_draft_restores(customer):
     assert c.again(order).remaining_paise == 8_820_000
     with c.make.acting(c.billing) as s:
         draft = s.get(Invoice, row.id)
-        invoices.change(
+        invoice_drafts.change(
             s,
             draft,
             {
@@ -154,11 +154,11 @@ def test_a_draft_draws_and_a_cancelled_draft_restores(customer):
         assert (draft.total_paise, draft.line_count) == (2_360_000, 1)
     assert c.again(order).remaining_paise == 7_640_000
     with c.make.acting(c.billing) as s:
-        invoices.cancel(s, s.get(Invoice, row.id), "Agreed otherwise")
+        invoice_drafts.cancel(s, s.get(Invoice, row.id), "Agreed otherwise")
         s.commit()
     assert c.again(order).remaining_paise == 10_000_000 and c.again(row).status == InvoiceStatus.CANCELLED
     with c.make.acting(c.billing) as s:
-        assert code(lambda: invoices.issue(s, s.get(Invoice, row.id), SUPPLIER)) == "ILLEGAL_TRANSITION"
+        assert code(lambda: invoice_issue.issue(s, s.get(Invoice, row.id), SUPPLIER)) == "ILLEGAL_TRANSITION"
     assert c.make.one("select count(*) from document_counter where organization_id = :o", o=c.org.id) == 0
 
 
@@ -209,7 +209,7 @@ def test_twenty_concurrent_issues_leave_no_gap(customer):
         with c.make.acting(c.billing) as s:
             start.wait()
             try:
-                invoices.issue(s, s.get(Invoice, draft.id), SUPPLIER)
+                invoice_issue.issue(s, s.get(Invoice, draft.id), SUPPLIER)
                 if rolls_back:
                     raise RuntimeError("a crash after the number was taken")
                 s.commit()
@@ -228,7 +228,7 @@ def test_twenty_concurrent_issues_leave_no_gap(customer):
     assert len(crashed) == 3
     for d in crashed:
         with c.make.acting(c.billing) as s:
-            invoices.issue(s, s.get(Invoice, d.id), SUPPLIER)
+            invoice_issue.issue(s, s.get(Invoice, d.id), SUPPLIER)
             s.commit()
     assert sorted(c.again(d).sequence for d in drafts) == list(range(1, 21))
     assert c.findings() == []
@@ -295,7 +295,7 @@ def test_exempt_lines_of_a_registered_customer_make_a_bill_of_supply_or_nothing(
     c = customer()
     assert c.manual(100_000, bps=0).nature == DocumentNature.BILL_OF_SUPPLY
     with pytest.raises(Invalid), c.make.acting(c.billing) as s:
-        invoices.create(
+        invoice_drafts.create(
             s,
             {
                 "items": [
@@ -330,7 +330,7 @@ def test_exempt_lines_of_a_registered_customer_make_a_bill_of_supply_or_nothing(
 def test_bad_drafts_are_refused_whole(customer, values, field):
     c = customer()
     with pytest.raises(Invalid) as error, c.make.acting(c.billing) as s:
-        invoices.create(s, values, SUPPLIER)
+        invoice_drafts.create(s, values, SUPPLIER)
     assert field in error.value.fields
     assert c.make.one("select count(*) from invoice where organization_id = :o", o=c.org.id) == 0
 
@@ -370,7 +370,7 @@ def test_totals_that_differ_from_the_lines_never_commit(customer):
     draft = c.manual(100_000, issue=False)
     with pytest.raises(DBAPIError, match="differ from its lines"), c.make.acting(c.billing) as s:
         row = s.get(Invoice, draft.id)
-        invoices.issue(s, row, SUPPLIER)
+        invoice_issue.issue(s, row, SUPPLIER)
         s.rollback()
         s.execute(
             text(

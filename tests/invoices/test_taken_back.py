@@ -247,7 +247,9 @@ def test_the_page_says_what_is_owed_again_and_offers_to_pay(paid, house, app, ma
     page = make.sign_in(app.test_client(), c.billing).get(path).text
     assert "₹11,800.00 is owed again." in page and "Pay ₹11,800.00" in page
     assert dispute.provider_dispute_id in page and "Record a transfer" not in page
-    assert "Record a transfer" in make.sign_in(app.test_client(), admin).get(path).text
+    desk = make.sign_in(app.test_client(), admin)
+    assert "Record a transfer" in desk.get(path).text
+    assert f'href="{path}"' in desk.get(f"/admin/disputes/{dispute.public_id}").text
     learner = make.sign_in(app.test_client(), c.learner).get(path)
     assert learner.status_code in (403, 404)
 
@@ -300,7 +302,7 @@ def test_a_loss_after_a_refund_takes_the_rest(paid, house, api, admin):
     assert state(c, row) == ("PAID", 1_180_000, 1_180_000, 590_000, 590_000) and c.findings() == []
 
 
-def test_a_refund_that_fails_after_a_loss_was_taken_by_the_bank(paid, house, api, admin, make):
+def test_a_refund_that_fails_after_a_loss_was_taken_by_the_bank(paid, house, api, admin, make, app):
     c, row, payment = paid(500_000, 500_000)
     api(
         admin,
@@ -322,6 +324,8 @@ def test_a_refund_that_fails_after_a_loss_was_taken_by_the_bank(paid, house, api
         {"utr": unique("UTR").replace("-", "")},
     )
     assert twice[1]["code"] == "ILLEGAL_TRANSITION"  # it went back already
+    page = f"/dashboard/organization/{c.org.slug}/invoices/{row.public_id}"
+    assert "Enter reference" not in make.sign_in(app.test_client(), admin).get(page).text
     assert house.findings() == []
 
 
@@ -370,6 +374,37 @@ def test_a_transfer_back_and_a_chargeback_beside_it_are_owed(paid, house, api, a
     assert state(c, row)[2:4] == (590_000, 0)
     assert house.lose(payment).posted_paise == 1_180_000
     assert state(c, row) == ("PAID", 1_180_000, 1_770_000, 1_180_000, 1_180_000) and c.findings() == []
+
+
+def test_a_refund_that_the_provider_rejects_later_is_returned_by_bank_from_the_page(
+    paid, house, api, admin, make, app, settings
+):
+    """Taken in, given an id, and rejected afterwards."""
+    c, row, _ = paid(500_000, 500_000)
+    api(
+        admin,
+        "POST",
+        base(c, row.public_id, "credit-notes"),
+        {"items": [{"line": 1, "amount_paise": 500_000}], "reason": "One workshop fell out"},
+    )
+    house.arm("refund", "pending")
+    house.send_invoice_refunds(c)
+    refund = make.rows("SELECT * FROM invoice_refund WHERE organization_id = :o", o=c.org.id)[0]
+    house.does(lambda s: provider.settle_refund(s, refund.provider_refund_id, "failed"))
+    path = f"/dashboard/organization/{c.org.slug}/invoices/{row.public_id}"
+    browser = make.sign_in(app.test_client(), admin)
+    assert "Enter reference" in browser.get(path).text
+    done = browser.form(
+        f"{path}/refunds/{refund.public_id}/transfer", {"utr": unique("UTR").replace("-", "")}
+    )
+    assert done.status_code == 302 and "Enter reference" not in browser.get(path).text
+    assert state(c, row)[2:4] == (590_000, 0) and c.findings() == []
+    house.act()
+    from app.services import gateway_books
+
+    report = gateway_books.compare(house.session, "sandbox", settings)
+    assert not [f for f in report.findings if refund.provider_refund_id in f["ids"]]
+    house.session.rollback()
 
 
 # ---- refunds by hand -------------------------------------------------------------------------------------------------------

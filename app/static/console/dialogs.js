@@ -3,7 +3,10 @@ const $ = (s, r = document) => r.querySelector(s), $$ = (s, r = document) => [..
 
 document.addEventListener("click", e => {
   const open = e.target.closest?.("[data-open]");
-  if (open) document.getElementById(open.dataset.open)?.showModal();
+  if (open) {
+    open.closest("details.menu[open]")?.removeAttribute("open");
+    document.getElementById(open.dataset.open)?.showModal();
+  }
   const close = e.target.closest?.("[data-close]");
   if (close) close.closest("dialog").close();
 });
