@@ -35,7 +35,7 @@ from app.models import (
     VoucherKind,
 )
 from app.security.context import ctx
-from app.services import accruals, gst, invoice_facts, storage, tax_tables
+from app.services import accruals, gst, invoice_facts, invoice_issue, storage, tax_tables
 from app.services.storage import Storage
 from app.services.text import amount_in, money
 from config import Settings
@@ -273,7 +273,12 @@ def _invoice(session: Session, row: Invoice, settings: Settings) -> Document:
             clock.today_ist(),
             reverse_charge=row.reverse_charge,
         )
-        facts = {**how.facts, "words": rupees_in_words(row.total_paise), **row.facts}
+        facts = {
+            **how.facts,
+            **invoice_issue.references(session, row),
+            "words": rupees_in_words(row.total_paise),
+            **row.facts,
+        }
     statement = row.kind == InvoiceKind.STATEMENT
     place = facts["place"]
     intra = not facts["inter_state"]

@@ -71,8 +71,7 @@ def seal(session: Session, row: Invoice, how: Assessment, *, quiet: bool = False
         **how.facts,
         **row.facts,
         "words": rupees_in_words(row.total_paise),
-        "po_number": _po_number(session, row),
-        "contract": _contract_title(session, row),
+        **references(session, row),
         "tax_rows": {**how.facts["tax_rows"], **_rate_rows(session, row, number.day)},
     }
     due = number.day if statement else row.due_date or number.day + dt.timedelta(days=_terms(session, row))
@@ -136,16 +135,14 @@ def _public(session: Session, model: Any, key: int | None) -> str | None:
     return str(session.scalar(select(model.public_id).where(model.id == key))) if key else None
 
 
-def _po_number(session: Session, row: Invoice) -> str | None:
-    if row.purchase_order_id is None:
-        return None
-    return session.scalar(select(PurchaseOrder.po_number).where(PurchaseOrder.id == row.purchase_order_id))
-
-
-def _contract_title(session: Session, row: Invoice) -> str | None:
-    if row.contract_id is None:
-        return None
-    return session.scalar(select(Contract.title).where(Contract.id == row.contract_id))
+def references(session: Session, row: Invoice) -> dict[str, str | None]:
+    """What the document names: its purchase order's number and its contract's title."""
+    order = select(PurchaseOrder.po_number).where(PurchaseOrder.id == row.purchase_order_id)
+    contract = select(Contract.title).where(Contract.id == row.contract_id)
+    return {
+        "po_number": session.scalar(order) if row.purchase_order_id else None,
+        "contract": session.scalar(contract) if row.contract_id else None,
+    }
 
 
 def _rate_rows(session: Session, row: Invoice, on: dt.date) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
-from flask import flash, redirect, request, url_for
+from flask import current_app, flash, redirect, request, url_for
 from flask_appbuilder import expose
 from sqlalchemy import func, select
 
@@ -94,7 +94,7 @@ class EInvoicesPage(Page):
             status=status,
             tabs=[
                 {
-                    "label": s.value.replace("_", " ").capitalize(),
+                    "label": "Failed" if s == IrpStatus.FAILED_PERMANENT else words(s),
                     "url": url_for("EInvoicesPage.index", status=s.value),
                     "here": status == s.value,
                     "count": counts.get(s.value),
@@ -103,6 +103,7 @@ class EInvoicesPage(Page):
             ],
             writes=matrix.can("write", "einvoices"),
             today=clock.today_ist(),
+            off=not current_app.config["SETTINGS"].enable_irp_uploader,
         )
 
     @expose("/<uuid:public_id>/retry", methods=["POST"])

@@ -139,6 +139,15 @@ def test_watermarks(customer, app, make, state, mark):
     assert model.watermark == mark
 
 
+def test_a_draft_names_the_order_it_draws(customer, app, make):
+    c = customer()
+    order = c.order(100_000)
+    row = c.manual(1000, issue=False, purchase_order_id=str(order.public_id))
+    with make.acting(c.billing) as s:
+        said = text_of(store.fetch(s, s.get(Invoice, row.id), app.config["SETTINGS"]).data)
+    assert order.po_number in said and "Not issued, not a tax document" in said
+
+
 def test_the_file_is_kept_until_something_changes(customer, app, make):
     c = customer()
     row = c.manual(1000)
