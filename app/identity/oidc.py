@@ -322,8 +322,16 @@ def _verified(settings: Settings, provider: Any, token: Any) -> tuple[dict[str, 
             except (JoseError, ValueError, TypeError, KeyError, RecursionError):
                 continue
             if isinstance(claims, dict):
+                if not _storable(claims):
+                    raise Refused("The token holds characters that no text can hold.")
                 return header, claims
     raise Refused("The token's signature does not match any key of the provider.")
+
+
+def _storable(claims: dict[str, Any]) -> bool:
+    """Whether every text of *claims* can be kept: no NUL, no half of a character."""
+    text = json.dumps(claims, ensure_ascii=False)
+    return "\\u0000" not in text and not any("\ud800" <= c <= "\udfff" for c in text)
 
 
 def _unpack(text: str) -> bytes:
@@ -384,7 +392,7 @@ def read_id_token(
     _check_times(claims, moment)
     _subject(claims)
     given = claims.get("nonce")
-    if not isinstance(given, str) or not hmac.compare_digest(given, nonce):
+    if not isinstance(given, str) or not hmac.compare_digest(given.encode(), nonce.encode()):
         raise Refused("The token answers another request (nonce).")
     authenticated = _number(claims, "auth_time")
     if max_age is not None and (authenticated is None or authenticated + max_age + SKEW < moment):
@@ -422,6 +430,8 @@ def with_userinfo(
         )
     except (DomainError, egress.Unreachable):
         raise Refused("The userinfo endpoint cannot be reached.") from None
+    if not _storable(found):
+        raise Refused("The userinfo endpoint's answer holds characters that no text can hold.")
     if found.get("sub") != claims["sub"]:
         raise Refused("The userinfo endpoint speaks of somebody else (sub).")
     if claims.get("email") not in (None, found.get("email")):  # what it verified is another address

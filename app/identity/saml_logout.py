@@ -9,8 +9,8 @@ import secrets
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-from urllib.parse import quote, urlencode
+from typing import Any, NamedTuple
+from urllib.parse import quote, unquote, unquote_plus, urlencode
 
 from . import saml_signature as sig
 from .safe_xml import Refused, children, only_child, parse, tag, words
@@ -41,24 +41,42 @@ def inflate(text: str) -> bytes:
     return data
 
 
-def signed_query(raw_query: str, field: str) -> tuple[str, str, str]:
-    """(what was signed, algorithm, signature) of a raw query string: the very bytes that came, in the binding's order.
+class SignedQuery(NamedTuple):
+    """A message of the HTTP-Redirect binding, read from the very bytes its signature covers."""
 
-    Raises Refused when it is not signed or a part comes twice.
+    field: str  # SAMLRequest or SAMLResponse
+    document: str  # base64
+    relay: str | None
+    signed: str
+    algorithm: str
+    signature: str
+
+
+def signed_query(raw_query: str) -> SignedQuery:
+    """The parts of a raw query string, in the binding's order. Only these may be read afterwards: a form parser would also
+    find a part whose name is spelt with escapes, which nobody signed.
+
+    Raises Refused when it is not signed, a part comes twice, or it is request and answer at once.
     """
-    from urllib.parse import unquote
-
     parts: dict[str, str] = {}
     for piece in raw_query.split("&"):
         name, _, value = piece.partition("=")
-        if name in (field, "RelayState", "SigAlg", "Signature"):
+        if name in ("SAMLRequest", "SAMLResponse", "RelayState", "SigAlg", "Signature"):
             if name in parts:
                 raise Refused("It repeats a part.")
             parts[name] = value
-    if not {field, "SigAlg", "Signature"} <= parts.keys():
+    fields = [n for n in ("SAMLRequest", "SAMLResponse") if n in parts]
+    if len(fields) != 1 or not {"SigAlg", "Signature"} <= parts.keys():
         raise Refused("It is not signed.")
-    signed = "&".join(f"{n}={parts[n]}" for n in (field, "RelayState", "SigAlg") if n in parts)
-    return signed, unquote(parts["SigAlg"]), unquote(parts["Signature"]).replace("\n", "")
+    signed = "&".join(f"{n}={parts[n]}" for n in (fields[0], "RelayState", "SigAlg") if n in parts)
+    return SignedQuery(
+        fields[0],
+        unquote(parts[fields[0]]),
+        unquote_plus(parts["RelayState"]) if "RelayState" in parts else None,
+        signed,
+        unquote(parts["SigAlg"]),
+        unquote(parts["Signature"]).replace("\n", ""),
+    )
 
 
 def _root(data: bytes, name: str, destination: str, issuer: str) -> Any:

@@ -197,10 +197,11 @@ def _check_statements(assertion: Any, expected: Expected) -> tuple[str | None, d
     statements = children(assertion, "saml", "AuthnStatement")
     if not statements:
         raise Refused("It does not say that anybody signed in (AuthnStatement).")
+    for one in statements:
+        end = one.get("SessionNotOnOrAfter")
+        if end and moment(end) + SKEW <= expected.now:
+            raise Refused("The session at the provider has ended.")
     statement = statements[0]
-    end = statement.get("SessionNotOnOrAfter")
-    if end and moment(end) + SKEW <= expected.now:
-        raise Refused("The session at the provider has ended.")
     at = statement.get("AuthnInstant")
     index = statement.get("SessionIndex")
     return (str(index)[:400] if index else None), (moment(at) if at else None)

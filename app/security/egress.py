@@ -9,6 +9,7 @@ on any port.
 from __future__ import annotations
 
 import http.client
+import io
 import ipaddress
 import socket
 import ssl
@@ -142,6 +143,31 @@ def _blocked(reason: str) -> DomainError:
     return DomainError("WEBHOOK_URL_BLOCKED", reason=reason)
 
 
+class _Timed(io.RawIOBase):
+    """Reads a socket until a deadline, however slowly its bytes drip; http.client's own timeout begins anew with each."""
+
+    def __init__(self, sock: socket.socket, deadline: float) -> None:
+        self._sock, self._deadline = sock, deadline
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("timeout")
+        self._sock.settimeout(left)
+        return self._sock.recv_into(buffer)
+
+
+class _Answering(http.client.HTTPResponse):
+    """An answer that is read until *deadline*."""
+
+    def __init__(self, sock: socket.socket, deadline: float, method: str) -> None:
+        super().__init__(sock, method=method)
+        self.fp = io.BufferedReader(_Timed(sock, deadline))
+
+
 class _Pinned(http.client.HTTPConnection):
     """A connection to one checked address, whatever the name says by now."""
 
@@ -210,14 +236,10 @@ def _talk(
     if body is not None:
         connection.putheader("Content-Length", str(len(body)))
     connection.endheaders(body)
-    response = connection.getresponse()
+    response = _Answering(connection.sock, deadline, method)
+    response.begin()
     chunks, size = [], 0
     while True:
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise Unreachable("timeout")
-        if connection.sock is not None:
-            connection.sock.settimeout(left)
         chunk = response.read1(65536)
         if not chunk:
             break

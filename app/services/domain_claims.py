@@ -328,24 +328,35 @@ def owners(session: Session) -> list[Any]:
 
 
 def tell_owners(
-    session: Session, template: str, title: str, body: str, *, but: int | None = None, **values: Any
+    session: Session,
+    template: str,
+    title: str,
+    body: str,
+    *,
+    but: int | None = None,
+    mail: bool = True,
+    **values: Any,
 ) -> None:
-    """Security mail to every owner at once, whatever they chose to hear, and a bell beside it (chapter 3, 3.9)."""
+    """Security mail to every owner at once, whatever they chose to hear, and a bell beside it (chapter 3, 3.9).
+
+    Without *mail* the bell alone: what they were mailed of before still holds.
+    """
     organization = session.get_one(Organization, ctx().org_id)
     path = f"/dashboard/organization/{organization.slug}/sso"
     for person in owners(session):
         if person.id == but:
             continue
         outbox.notify(session, person.id, template, title, body, url=path)
-        outbox.mail(
-            session,
-            person.email,
-            template,
-            name=person.name,
-            organization=organization.name,
-            path=path,
-            **values,
-        )
+        if mail:
+            outbox.mail(
+                session,
+                person.email,
+                template,
+                name=person.name,
+                organization=organization.name,
+                path=path,
+                **values,
+            )
 
 
 def _warn(session: Session, row: DomainClaim, template: str, days: int) -> None:

@@ -103,17 +103,20 @@ def emit(
 
     Of an erased person only the pseudonym leaves (chapter 3, "Erasure").
     """
+    outbox.event(session, event, **told(row, user, previous_status, source))
+
+
+def told(row: Membership, user: User, previous_status: str | None, source: str) -> dict[str, Any]:
+    """What an event about a member says."""
     erased = row.status == MembershipStatus.ERASED
-    outbox.event(
-        session,
-        event,
-        membership_id=str(row.public_id),
+    return {
+        "membership_id": str(row.public_id),
         **({"pseudonymous_id": user.pseudonymous_id} if erased else {"user_id": str(user.public_id)}),
-        role=row.role.value,
-        department_label=row.department_label,
-        previous_status=previous_status,
-        source=source,
-    )
+        "role": row.role.value,
+        "department_label": row.department_label,
+        "previous_status": previous_status,
+        "source": source,
+    }
 
 
 def _placeholder_profile(session: Session, user_id: int) -> None:

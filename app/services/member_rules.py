@@ -7,11 +7,13 @@ of owners; the lock gives the same guarantee without retries.)
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session, joinedload
+from sqlalchemy.orm.attributes import set_committed_value
 
 from app import clock
 from app.errors import DomainError, Invalid
@@ -26,6 +28,8 @@ from app.models import (
     OrgRole,
     OrgStatus,
     PayoutRecipient,
+    RoleSource,
+    User,
 )
 from app.security.context import acting, ctx
 from app.security.sessions import bump_generation
@@ -177,15 +181,16 @@ def occupies(role: OrgRole, status: MembershipStatus) -> bool:
     return role == OrgRole.LEARNER and status == MembershipStatus.ACTIVE
 
 
-def acquire_seat(session: Session, organization_id: int) -> None:
-    """Take a seat by conditional UPDATE. Raises SEAT_LIMIT_REACHED."""
+def acquire_seat(session: Session, organization_id: int, seats: int = 1) -> None:
+    """Take a seat, or several, by conditional UPDATE. Raises SEAT_LIMIT_REACHED."""
     done = session.execute(
         update(Organization)
         .where(
             Organization.id == organization_id,
-            (Organization.seats_total.is_(None)) | (Organization.seats_used < Organization.seats_total),
+            (Organization.seats_total.is_(None))
+            | (Organization.seats_used + seats <= Organization.seats_total),
         )
-        .values(seats_used=Organization.seats_used + 1)
+        .values(seats_used=Organization.seats_used + seats)
         .returning(Organization.seats_used)
         .execution_options(synchronize_session=False)
     ).scalar()
@@ -193,12 +198,12 @@ def acquire_seat(session: Session, organization_id: int) -> None:
         raise DomainError("SEAT_LIMIT_REACHED")
 
 
-def release_seat(session: Session, organization_id: int) -> None:
-    """Give a seat back; call only for a membership that occupied one."""
+def release_seat(session: Session, organization_id: int, seats: int = 1) -> None:
+    """Give a seat back, or several; call only for memberships that occupied one."""
     session.execute(
         update(Organization)
         .where(Organization.id == organization_id)
-        .values(seats_used=func.greatest(Organization.seats_used - 1, 0))
+        .values(seats_used=func.greatest(Organization.seats_used - seats, 0))
         .execution_options(synchronize_session=False)
     )
 
@@ -218,6 +223,51 @@ def move(session: Session, membership: Membership, role: OrgRole, status: Member
     session.flush()
     bump_generation(session, membership.user_id)
     recompute_independence(session, membership.user_id)
+
+
+def move_roles(session: Session, roles: Sequence[tuple[Membership, OrgRole]], source: RoleSource) -> None:
+    """``move`` for many whose status stays: as many statements for thousands as for one. All are of one organisation.
+
+    Raises SEAT_LIMIT_REACHED when more seats are needed than are free and given back.
+    """
+    if not roles:
+        return
+    session.flush()
+    need = sum(occupies(role, m.status) - occupies(m.role, m.status) for m, role in roles)
+    if need > 0:
+        acquire_seat(session, roles[0][0].organization_id, need)
+    elif need < 0:
+        release_seat(session, roles[0][0].organization_id, -need)
+    alike: dict[tuple[OrgRole, bool, bool], list[Membership]] = {}
+    for m, role in roles:
+        alike.setdefault((role, occupies(m.role, m.status), occupies(role, m.status)), []).append(m)
+    for (role, before, after), members in alike.items():
+        values: dict[str, Any] = {
+            "role": role,
+            "role_source": source,
+            "payout_recipient": PayoutRecipient.SELF,
+        }
+        if before != after:
+            values["seat_assigned_at"] = clock.now() if after else None
+        session.execute(
+            update(Membership)
+            .where(Membership.id.in_([m.id for m in members]))
+            .values(**values)
+            .execution_options(synchronize_session=False)
+        )
+        for m in members:
+            for name, value in values.items():
+                set_committed_value(m, name, value)
+    people = [m.user_id for m, _ in roles]
+    session.execute(
+        update(User)
+        .where(User.id.in_(people))
+        .values(session_generation=User.session_generation + 1)
+        .execution_options(synchronize_session=False)
+    )
+    experts = select(ConsultantProfile.user_id).where(ConsultantProfile.user_id.in_(people))
+    for user_id in session.scalars(experts).all():
+        recompute_independence(session, user_id)
 
 
 def recompute_independence(session: Session, user_id: int) -> None:

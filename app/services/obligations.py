@@ -5,6 +5,8 @@ Counts are of the organisation acted for.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sqlalchemy import exists, func, or_, select
 from sqlalchemy.orm import Session
 
@@ -102,6 +104,28 @@ def of(session: Session, membership: Membership) -> dict[str, int]:
         "pending_refunds": row[3],
         "open_disputes": row[-1],
     }
+
+
+def with_history(session: Session, members: Sequence[Membership]) -> set[int]:
+    """Inner keys of those of *members*, all of the organisation acted for, of whom ``has_history`` holds."""
+    if not members:
+        return set()
+    by_user, org = {m.user_id: m.id for m in members}, members[0].organization_id
+    found = set(
+        session.scalars(
+            select(Assignment.membership_id).where(
+                Assignment.organization_id == org, Assignment.membership_id.in_(by_user.values())
+            )
+        )
+    )
+    for owner, person in (
+        (Appointment, Appointment.learner_user_id),
+        (Appointment, Appointment.expert_user_id),
+        (Payment, Payment.user_id),
+    ):
+        people = select(person).where(owner.organization_id == org, person.in_(by_user)).distinct()
+        found |= {by_user[user] for user in session.scalars(people)}
+    return {key for key in found if key is not None}
 
 
 def has_history(session: Session, membership: Membership) -> bool:

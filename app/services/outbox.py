@@ -55,6 +55,28 @@ def event(session: Session, name: str, **data: Any) -> None:
     put(session, "event", {"event": name, "data": data})
 
 
+def events(session: Session, name: str, each: Sequence[dict[str, Any]]) -> None:
+    """``event`` for many: one message for each of *each*, written together."""
+    if not each:
+        return
+    c, now = ctx(), clock.now()
+    session.flush()  # the rows they point at
+    session.execute(
+        insert(OutboxMessage.__table__).inline(),  # type: ignore[arg-type]
+        [
+            {
+                "topic": "event",
+                "payload": {"event": name, "data": data},
+                "available_at": now,
+                "organization_id": c.org_id,
+                "correlation_id": c.correlation_id,
+            }
+            for data in each
+        ],
+    )
+    announce(session)
+
+
 def routing(session: Session, user_id: int) -> str:
     """How *user_id* wants to hear of organisation events: a value of NotificationRouting (chapter 1, 1.1)."""
     return str(session.scalar(text("SELECT notification_routing(:u)"), {"u": user_id}))

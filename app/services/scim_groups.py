@@ -273,7 +273,7 @@ def _check_free(session: Session, name: str) -> None:
 
 def _name(value: Any) -> str:
     text = one_line(str(value or ""))
-    if not 1 <= len(text) <= 255:
+    if not 1 <= len(text) <= 255 or len(scim_roles.key(text)) > 255:
         raise Invalid({"displayName": ["A group needs a name of at most 255 characters."]})
     return text
 

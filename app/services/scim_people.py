@@ -556,8 +556,12 @@ def _text(value: Any, name: str, most: int) -> str | None:
     if value is UNSET or value is None:
         return None
     text = one_line(str(value))
-    if len(text) > most:
+    if (
+        max(len(text), len(text.lower())) > most
+    ):  # a few letters grow in lower case, as which they are looked up
         raise Invalid({name: [f"At most {most} characters."]})
+    if any("\ud800" <= c <= "\udfff" for c in text):  # half of a pair, by an escape in a path's filter
+        raise Invalid({name: ["It must be valid Unicode."]})
     return text or None
 
 

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session, joinedload
 
 from app.errors import DomainError, Invalid
@@ -27,10 +27,10 @@ from app.models import (
 )
 from app.security.context import ctx
 from app.security.matrix import RANK
-from app.services import audit
-from app.services.joining import emit
-from app.services.member_rules import check_authority, lock_organization, move, words
-from app.services.members import check_role_change
+from app.services import audit, outbox
+from app.services.joining import told
+from app.services.member_rules import check_authority, lock_organization, move_roles, words
+from app.services.members import check_role_change, facts_of
 from app.services.text import one_line
 
 DEFAULT = OrgRole.LEARNER
@@ -96,31 +96,45 @@ def recompute(
     if not membership_ids:
         return []
     roles, out = wanted(session, membership_ids), []
-    for row in _rows(session, membership_ids, lock=True):
+    rows, kept = _rows(session, membership_ids, lock=True), []
+    facts, moves = facts_of(session, rows), []
+    for row in rows:
         after = roles[row.id] or DEFAULT
         if row.role == OrgRole.OWNER or row.status == MembershipStatus.ERASED:
             continue
         if after == row.role:
-            row.role_source = RoleSource.SCIM
+            if row.role_source != RoleSource.SCIM:
+                kept.append(row.id)
             continue
         before = row.role
         try:
-            check_role_change(session, organization, row, after)
+            check_role_change(session, organization, row, after, facts)
         except DomainError as error:
             if not lenient or error.code not in KEPT_REASONS:
                 raise
             out.append(_change(row, before, after, error))
             continue
-        row.role_source = RoleSource.SCIM
-        move(session, row, after, row.status)
-        record_role(session, row, before)
+        moves.append((row, after))
         out.append(_change(row, before, after, None))
-    session.flush()
+    befores = [row.role for row, _ in moves]
+    move_roles(session, moves, RoleSource.SCIM)
+    if kept:
+        session.execute(
+            update(Membership)
+            .where(Membership.id.in_(kept))
+            .values(role_source=RoleSource.SCIM)
+            .execution_options(synchronize_session="fetch")
+        )
+    for (row, _), held in zip(moves, befores, strict=True):
+        _record_role(session, row, held)
+    outbox.events(
+        session, "member.updated", [told(row, row.user, row.status.value, "scim") for row, _ in moves]
+    )
     return out
 
 
-def record_role(session: Session, row: Membership, before: OrgRole) -> None:
-    """Audit and event of a role that a directory's groups gave."""
+def _record_role(session: Session, row: Membership, before: OrgRole) -> None:
+    """Audit of a role that a directory's groups gave."""
     audit.record(
         session,
         AuditCategory.MEMBER,
@@ -133,7 +147,6 @@ def record_role(session: Session, row: Membership, before: OrgRole) -> None:
         after={"role": row.role.value},
         source="scim",
     )
-    emit(session, "member.updated", row, row.user, row.status.value, "scim")
 
 
 def _rows(session: Session, membership_ids: Sequence[int], *, lock: bool) -> Sequence[Membership]:
@@ -188,13 +201,15 @@ def preview(session: Session, name: str, role: OrgRole | None) -> list[Change]:
         mapping[key(name)] = role
     ids = members_of(session, name)
     roles, out = wanted(session, ids, mapping), []
-    for row in _rows(session, ids, lock=False):
+    rows = _rows(session, ids, lock=False)
+    facts = facts_of(session, rows)
+    for row in rows:
         after = roles[row.id] or DEFAULT
         if row.role == OrgRole.OWNER or after == row.role or row.status == MembershipStatus.ERASED:
             continue
         problem = None
         try:
-            check_role_change(session, organization, row, after)
+            check_role_change(session, organization, row, after, facts)
         except DomainError as error:
             problem = error
         out.append(_change(row, row.role, after, problem))
@@ -203,7 +218,7 @@ def preview(session: Session, name: str, role: OrgRole | None) -> list[Change]:
 
 def check_mapping(name: str, role: OrgRole | None) -> None:
     """Raises Invalid for a name that is none, SCIM_ROLE_NOT_ALLOWED for OWNER."""
-    if not 1 <= len(one_line(name or "")) <= 255:
+    if not 1 <= len(one_line(name or "")) <= 255 or len(key(name)) > 255:
         raise Invalid({"scim_group_name": ["Enter the group's name as the directory spells it."]})
     if role == OrgRole.OWNER:
         raise DomainError("SCIM_ROLE_NOT_ALLOWED")

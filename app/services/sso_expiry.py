@@ -33,7 +33,11 @@ WORDS = {
 
 
 def warn(session: Session) -> dict[str, Any]:
-    """Tell owners of certificates with 30, 7 or no days left; each level at most once in 20 hours. Returns counts."""
+    """Tell owners of certificates with 30, 7 or no days left. Returns counts.
+
+    Each level is audited and rung at most once in 20 hours; it is mailed once, because a month of equal mails is read by
+    nobody.
+    """
     counts = {"WARN": 0, "CRITICAL": 0, "EXPIRED": 0}
     due = session.execute(
         select(SsoCertificate.id, SsoCertificate.organization_id)
@@ -68,6 +72,7 @@ def _warn_one(session: Session, certificate_id: int) -> str | None:
     if level == "OK" or (row.warned_level == level and row.warned_at and now - row.warned_at < AGAIN):
         return None
     provider = session.get_one(SsoProvider, row.sso_provider_id)
+    first = row.warned_level != level
     row.warned_level, row.warned_at = level, now
     sentence = f"A certificate of {provider} {WORDS[level]} ({row.not_after:%d %b %Y})."
     audit.record(
@@ -87,6 +92,7 @@ def _warn_one(session: Session, certificate_id: int) -> str | None:
         "sso_certificate_expiring",
         title,
         sentence,
+        mail=first,
         headline=title,
         sentence=sentence,
         subject=row.subject or "unnamed",

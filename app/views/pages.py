@@ -52,7 +52,7 @@ def safe_next(target: str | None, default: str) -> str:
         or parts.netloc
         or not target.startswith("/")
         or target.startswith(("//", "/\\"))
-        or "\n" in target
+        or any(ord(c) < 32 for c in target)  # browsers drop some of them, headers take none
     ):
         return default
     return target

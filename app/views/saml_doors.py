@@ -226,14 +226,12 @@ class SamlDoors(BaseView):  # type: ignore[misc]
         try:
             if request.method == "POST":
                 return self._logout_by_post(provider_id)
-            field = "SAMLRequest" if "SAMLRequest" in request.args else "SAMLResponse"
             provider = common.provider_of(provider_id, "SAML", enabled=False)
-            raw = request.query_string.decode("ascii", "replace")
-            query, algorithm, signature = saml_logout.signed_query(raw, field)
-            sig.check_query(query, algorithm, signature, usable_pems(provider))
-            data = saml_logout.inflate(request.args.get(field, ""))
+            sent = saml_logout.signed_query(request.query_string.decode("ascii", "replace"))
+            sig.check_query(sent.signed, sent.algorithm, sent.signature, usable_pems(provider))
+            data = saml_logout.inflate(sent.document)
             here = saml_sp.urls(common.settings().base_url, provider_id).sls
-            if field == "SAMLResponse":
+            if sent.field == "SAMLResponse":
                 ended = saml_logout.read_response(
                     data=data, destination=here, issuer=str(provider.idp_entity_id)
                 )
@@ -244,7 +242,7 @@ class SamlDoors(BaseView):  # type: ignore[misc]
                     "info",
                 )
                 return redirect("/login")
-            return self._logout(provider_id, data, query_signed=True, relay=request.args.get("RelayState"))
+            return self._logout(provider_id, data, query_signed=True, relay=sent.relay)
         except Refused as error:
             raise common.doubt("SAML_ASSERTION_INVALID", str(error)) from None
 

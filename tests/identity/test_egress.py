@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import dataclasses
 import socket
 import threading
+import time
 
 import pytest
 
@@ -162,6 +164,38 @@ def test_bad_servers(settings, listen, answer):
     server = listen(answer)
     with pytest.raises(egress.Unreachable):
         egress.fetch(settings, f"http://127.0.0.1:{server.port}/", timeout=0.5, max_bytes=1000)
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        b"HTTP/1.1 200 OK\r\nX-",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0",
+        b"HTTP/1.1 200 OK\r\n\r\n",
+    ],
+    ids=["headers", "chunk size", "body"],
+)
+def test_an_answer_that_drips_ends_at_the_deadline(settings, start):
+    """Bytes that come one by one never let a timeout of the socket pass."""
+    server, over = socket.create_server(("127.0.0.1", 0)), threading.Event()
+
+    def drip() -> None:
+        peer, _ = server.accept()
+        with contextlib.suppress(OSError), peer:
+            peer.recv(65536)
+            peer.sendall(start)
+            while not over.wait(0.05):
+                peer.sendall(b"0")
+
+    threading.Thread(target=drip, daemon=True).start()
+    began = time.monotonic()
+    try:
+        with pytest.raises(egress.Unreachable):
+            egress.fetch(settings, f"http://127.0.0.1:{server.getsockname()[1]}/", timeout=0.6)
+        assert time.monotonic() - began < 3
+    finally:
+        over.set()
+        server.close()
 
 
 # ---- key ring -------------------------------------------------------------------------------------------------------

@@ -167,7 +167,15 @@ def test_unsolicited_only_where_allowed_and_relay_state_stays_here(company, idp,
     company.api("PATCH", f"/sso/providers/{bench.provider['provider_id']}", {"allow_idp_initiated": True})
     answer = bench.send(bench.signed(), RelayState="/dashboard")
     assert answer.location == "/dashboard" and me(browser)["email"] == bench.email
-    for evil in ("https://evil.example/", "//evil.example", "/\\evil.example", "javascript:alert(1)"):
+    for evil in (
+        "https://evil.example/",
+        "//evil.example",
+        "/\\evil.example",
+        "/\t/evil.example",
+        "/a\r\nX-Evil: 1",
+        "/a\rb",
+        "javascript:alert(1)",
+    ):
         other = app.test_client()
         assert bench.send(bench.signed(), browser=other, RelayState=evil).location == "/"
 
@@ -270,6 +278,15 @@ def test_each_condition(bench, change, why):
     if change.get("aid") != "":
         forge.sign(root, bench.idp.key)
     assert why in bench.refused(root)
+
+
+def test_every_statement_must_still_hold(bench):
+    """A second statement whose session has ended ends the first one's too."""
+    now, past = forge.stamp(clock.now()), forge.stamp(clock.now() - dt.timedelta(seconds=130))
+    one = f'<saml:AuthnStatement AuthnInstant="{now}" SessionIndex="_1"><saml:AuthnContext/></saml:AuthnStatement>'
+    two = one.replace("SessionIndex", f'SessionNotOnOrAfter="{past}" SessionIndex')
+    assert "has ended" in bench.refused(bench.signed(statement=one + two))
+    bench.begin().accepted(bench.signed(statement=one + one))
 
 
 def test_another_audience(bench):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import zlib
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from app import clock
 from app.identity import saml_logout
 from app.identity import saml_signature as sig
+from app.identity.safe_xml import Refused
 from tests.identity.company import HTML, error_of, go_through, me
 
 
@@ -36,8 +39,9 @@ def test_the_provider_ends_our_sessions(company, idp, provider, signed_in, clien
     assert me(signed_in) is None
     sent = {k: v[0] for k, v in parse_qs(urlsplit(answer.location).query).items()}
     assert sent["RelayState"] == "there"
-    signed, algorithm, signature = saml_logout.signed_query(urlsplit(answer.location).query, "SAMLResponse")
-    sig.check_query(signed, algorithm, signature, [provider["sp_certificate"]])
+    sent = saml_logout.signed_query(urlsplit(answer.location).query)
+    assert sent.field == "SAMLResponse"
+    sig.check_query(sent.signed, sent.algorithm, sent.signature, [provider["sp_certificate"]])
     again = client.get(f"{sls(provider)}?{query}")
     assert (again.status_code, again.json["code"]) == (403, "SAML_REPLAY")
 
@@ -67,6 +71,31 @@ def test_logout_requests_that_end_nothing(company, idp, provider, signed_in, cli
     answer = client.get(f"{sls(provider)}?{query}")
     assert answer.status_code == (302 if how.startswith("another") else 403)
     assert me(signed_in) is not None
+
+
+@pytest.mark.parametrize("how", ["escaped name first", "escaped name last", "answer and request", "twice"])
+def test_only_what_was_signed_is_read(company, idp, provider, signed_in, client, how):
+    """A part whose name is spelt with escapes is the same to a form parser, but no signature covers it."""
+    address = provider["urls"]["sls"]
+    good = idp.logout_query(address, f"bob@{company.domain}")
+    evil = idp.logout_query(address, idp.person.email, sign=False).split("&")[0]
+    assert evil.startswith("SAMLRequest=")
+    query = {
+        "escaped name first": f"{evil.replace('Request', 'Re%71uest')}&{good}",
+        "escaped name last": f"{good}&{evil.replace('Request', 'Re%71uest')}",
+        "answer and request": f"{good}&SAMLResponse=x",
+        "twice": f"{evil}&{good}",
+    }[how]
+    answer = client.get(f"{sls(provider)}?{query}")
+    assert answer.status_code == (302 if how.startswith("escaped") else 403)
+    assert me(signed_in) is not None
+
+
+def test_a_bomb_in_a_query(idp, provider, client):
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    bomb = packer.compress(b" " * 50_000_000) + packer.flush()
+    with pytest.raises(Refused):
+        saml_logout.inflate(base64.b64encode(bomb).decode())
 
 
 def test_signing_out_here_goes_on_there(idp, provider, signed_in):
@@ -116,8 +145,9 @@ def test_signed_requests(company, idp, app):
     provider = company.saml(idp, sign_requests=True)
     address = app.test_client().get(f"/sso/saml/{provider['provider_id']}/login", headers=HTML).location
     raw = urlsplit(address).query
-    signed, algorithm, signature = saml_logout.signed_query(raw, "SAMLRequest")
-    sig.check_query(signed, algorithm, signature, [provider["sp_certificate"]])
+    sent = saml_logout.signed_query(raw)
+    assert sent.field == "SAMLRequest"
+    sig.check_query(sent.signed, sent.algorithm, sent.signature, [provider["sp_certificate"]])
 
 
 def test_our_metadata_says_what_we_want(provider, client):

@@ -282,3 +282,32 @@ def test_the_last_seat_is_taken_once(new_directory):
     for t in threads:
         t.join()
     assert sorted(statuses) == [201, 403, 403, 403] and directory.seats() == 2
+
+
+def test_a_mapped_group_costs_a_constant_number_of_statements(directory, web_engine):
+    """Thousands of members follow their mapping within one request: nothing is asked or written for each of them."""
+    from sqlalchemy import event
+
+    counts = []
+    for people in (3, 30):
+        members = [directory.user()["id"] for _ in range(people)]
+        name = unique("Crowd")
+        group = directory.group(name, *members)
+        seats, announced = directory.seats(), len(directory.events("member.updated"))
+        statements = []
+
+        def listener(*given, kept=statements):
+            kept.append(given[2])
+
+        event.listen(web_engine, "before_cursor_execute", listener)
+        answer = directory.map(name, "MANAGER")
+        event.remove(web_engine, "before_cursor_execute", listener)
+        counts.append(len(statements))
+        assert answer.status_code == 201 and len(answer.json["changes"]) == people
+        assert {directory.member(m).role for m in members} == {"MANAGER"}
+        assert directory.seats() == seats - people
+        assert len(directory.events("member.updated")) == announced + people
+        directory.delete(f"/Groups/{group['id']}")
+        assert {directory.member(m).role for m in members} == {"LEARNER"}
+        assert directory.seats() == seats
+    assert counts[0] == counts[1] <= 40, counts

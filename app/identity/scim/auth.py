@@ -81,11 +81,12 @@ def about(**facts: Any) -> None:
 def _entry(status: int) -> Entry:
     facts = g.get("scim_about") or {}
     scim_type, detail = g.get("scim_refusal") or (None, None)
-    parts = request.path.removeprefix("/scim/v2/").split("/")
+    path = request.path.replace("\x00", "\ufffd").removeprefix("/scim/v2")
+    parts = path.removeprefix("/").split("/")
     query = request.query_string.decode("utf-8", "replace")
     return Entry(
         method=request.method,
-        path=request.path.removeprefix("/scim/v2") + (f"?{query}" if query else ""),
+        path=path + (f"?{query}" if query else ""),
         status=status,
         resource_type=parts[0][:40] or None,
         resource_id=facts.get("resource_id") or (parts[1][:64] if len(parts) > 1 else None),

@@ -130,6 +130,8 @@ def text_compare(column: Any, op: Op, value: Any, *, exact: bool = False) -> Col
     text = str(value) if exact else str(value).lower()
     if "\x00" in text:
         raise invalid("A value must not contain NUL characters.")
+    if any("\ud800" <= c <= "\udfff" for c in text):  # half of a pair, by an escape
+        raise invalid("A value must be valid Unicode.")
     if op == Op.eq:
         return column == text  # type: ignore[no-any-return]
     if op == Op.ne:

@@ -32,7 +32,7 @@ LIST = "urn:ietf:params:scim:api:messages:2.0:ListResponse"
 PATCH = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
 SEARCH = "urn:ietf:params:scim:api:messages:2.0:SearchRequest"
 MOST_RESULTS, DEFAULT_RESULTS = 200, 100
-MOST_OPERATIONS = 1000
+MOST_OPERATIONS, MOST_PATH = 1000, 8000
 MOST_BODY = 4 * 1024 * 1024  # bytes
 
 TOLERANT = ScimPolicy(

@@ -389,7 +389,15 @@ def _search(data: dict[str, Any]) -> Wants:
     schemas = writing.key_of(data, "schemas", None)
     if not isinstance(schemas, list) or resources.SEARCH.lower() not in {str(s).lower() for s in schemas}:
         raise Refused(400, f"schemas must name {resources.SEARCH}.", "invalidSyntax")
-    return {str(k).lower(): v for k, v in data.items() if v is not None}
+    wants = {str(k).lower(): v for k, v in data.items() if v is not None}
+    for name in ("filter", "sortby", "sortorder"):
+        if not isinstance(wants.get(name, ""), str):
+            raise Refused(400, f"{name} is a text.", "invalidFilter" if name == "filter" else "invalidValue")
+    for name in ("attributes", "excludedattributes"):
+        listed = wants.get(name, "")
+        if not isinstance(listed, str | list) or any(not isinstance(v, str) for v in listed):
+            raise Refused(400, f"{name} is a list of names.", "invalidValue")
+    return wants
 
 
 @bp.post("/.search", strict_slashes=False)

@@ -36,6 +36,7 @@ from .resources import (
     KEPT,
     KNOWN,
     MOST_OPERATIONS,
+    MOST_PATH,
     PATCH,
     TOLERANT,
     USER,
@@ -45,18 +46,38 @@ from .resources import (
 Body = dict[str, Any]
 _Full: Any = FullUser[FullEnterpriseUser]
 _DOTTED = ENTERPRISE.lower() + "."
+READ_ONLY = frozenset({"id", "meta", "groups", "schemas"})
+SINGLE = frozenset(
+    {
+        "active",
+        "username",
+        "displayname",
+        "externalid",
+        "name.givenname",
+        "name.familyname",
+        "name.formatted",
+        f"{ENTERPRISE.lower()}:department",
+    }
+)
 
 
 def refused(error: Exception) -> Refused:
     """What scim2-models refuses, as this service says it."""
     if isinstance(error, ValidationError):
         first = Error.from_validation_errors(error)[0]
-        return Refused(
-            first.status or 400, (first.detail or "The request could not be read.")[:400], first.scim_type
-        )
+        said = first.detail or "The request could not be read."
+        return Refused(first.status or 400, _sentence(said), first.scim_type)
     if isinstance(error, SCIMException):
-        return Refused(error.status, error.detail[:400], error.scim_type or None)
+        return Refused(error.status, _sentence(error.detail), error.scim_type or None)
     raise error
+
+
+def _sentence(detail: str) -> str:
+    """*detail* in one line: a report of pydantic's says where and what, and then much about itself."""
+    lines = detail.splitlines()
+    if len(lines) > 2 and "validation error" in lines[0]:
+        detail = f"{lines[1]}: {lines[2].partition(' [type=')[0].strip()}"
+    return " ".join(detail.split())[:400]
 
 
 def key_of(body: Body, name: str, default: Any = UNSET) -> Any:
@@ -190,6 +211,8 @@ def operations(body: Body) -> list[Body]:
         if op.get("path") is not None and not isinstance(op["path"], str):
             raise Refused(400, "path is a text.", "invalidPath")
         op["op"] = kind.lower()
+        if len(op.get("path") or "") > MOST_PATH:
+            raise Refused(400, f"A path has at most {MOST_PATH} characters.", "invalidPath")
         if op.get("path") in (None, ""):
             op.pop("path", None)
         out.append(op)
@@ -198,7 +221,7 @@ def operations(body: Body) -> list[Body]:
 
 def patched(person: Person, body: Body) -> Wanted:
     """*person* as the PATCH of *body* leaves them, as what differs. Raises Refused; nothing is written before all is read."""
-    todo = [op for op in (_tolerable(op) for op in operations(body)) if op is not None]
+    todo = [op for op in (_tolerable(op, str(person.public_id)) for op in operations(body)) if op is not None]
     if not todo:
         return Wanted()
     current = _resource(person, any(_only_adds_emails(op) for op in todo))
@@ -266,16 +289,24 @@ def _state(resource: Any) -> Body:
     }
 
 
-def _tolerable(op: Body) -> Body | None:
+def _tolerable(op: Body, own_id: str) -> Body | None:
     """*op* as scim2-models should see it; None for one about a standard attribute that is not kept."""
     path = op.get("path")
     if path is None:
-        if isinstance(op.get("value"), dict):
-            value = {_undotted(str(k)): v for k, v in op["value"].items()}
-            value = {k: _plain(v) for k, v in value.items() if _kept_key(k)}
-            return {**op, "value": value} if value else None
-        return op
-    path = _undotted(path)
+        if op["op"] == "remove":
+            raise Refused(400, "A remove names its path.", "noTarget")
+        if not isinstance(op.get("value"), dict):
+            raise invalid_value("Without a path the value is an object.")
+        value = {_undotted(str(k)): v for k, v in op["value"].items()}
+        if (
+            str(key_of(value, "id", "")).lower() == own_id
+        ):  # the resource as it was read: what is ours is read past
+            value = {k: v for k, v in value.items() if k.lower() not in READ_ONLY}
+        if any(len(k) > MOST_PATH for k in value):
+            raise Refused(400, f"A path has at most {MOST_PATH} characters.", "invalidPath")
+        value = {k: _plain(k, v) for k, v in value.items() if _kept_key(k)}
+        return {**op, "value": value} if value else None
+    path = _undotted(path.strip())
     try:
         parsed = Path[_Full](path)
     except SCIMException as error:
@@ -286,7 +317,7 @@ def _tolerable(op: Body) -> Body | None:
         return None
     out = {**op, "path": path}
     if "value" in op:
-        out["value"] = _plain(op["value"])
+        out["value"] = _plain(path, op["value"])
     return out
 
 
@@ -315,8 +346,18 @@ def _kept_key(name: str) -> bool:
     return head in KEPT or (head not in KNOWN | ENTERPRISE_KNOWN and not low.startswith("urn:"))
 
 
-def _plain(value: Any) -> Any:
-    """A value some clients wrap: ``[{"value": "x"}]`` stays, numbers for texts become texts."""
+def _plain(path: str, value: Any) -> Any:
+    """*value* as the attribute takes it: Entra ID wraps single ones (``[{"value": "False"}]``), others list addresses as
+    texts, or send numbers for texts."""
+    name = path.lower().removeprefix(USER.lower() + ":")
+    if name == "emails":
+        listed = value if isinstance(value, list) else [value]
+        return [{"value": v} if isinstance(v, str) else v for v in listed] if value is not None else None
+    if name in SINGLE:
+        if isinstance(value, list) and len(value) == 1:
+            value = value[0]
+        if isinstance(value, dict) and value.keys() & {"value"}:
+            value = value["value"]
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
