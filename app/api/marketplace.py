@@ -124,6 +124,16 @@ class DiscountBody(Schema):
     expires_at = fields.AwareDateTime(load_default=None, allow_none=True, validate=sensible)
 
 
+class DiscountChange(Schema):
+    """Limits to change; those that are not named stay."""
+
+    most_paise = fields.Integer(allow_none=True, strict=True, validate=validate.Range(1, discounts.MAX_PAISE))
+    minimum_paise = fields.Integer(strict=True, validate=validate.Range(0, discounts.MAX_PAISE))
+    max_uses = fields.Integer(allow_none=True, strict=True, validate=validate.Range(1, 1_000_000))
+    per_person = fields.Integer(allow_none=True, strict=True, validate=validate.Range(1, 1_000))
+    expires_at = fields.AwareDateTime(allow_none=True, validate=sensible)
+
+
 class TierBody(Schema):
     hours = fields.Integer(required=True, strict=True, validate=validate.Range(0, 10_000))
     refund_bps = fields.Integer(required=True, strict=True, validate=validate.Range(0, 10_000))
@@ -632,6 +642,41 @@ class DiscountsApi(Api):
               description: BILLING_ADMIN_OR_OWNER_REQUIRED
         """
         return ok(discounts.view(discounts.create(db.session(), **payload(DiscountBody))), 201)
+
+    @expose("/<public_id>", methods=["PATCH"])
+    @gate("discount-codes", "write", host=True, active=True)
+    def patch(self, public_id: str) -> Any:
+        """Change the limits of a discount code
+        ---
+        patch:
+          summary: Change the limits of a code; what it takes off stays
+          parameters:
+          - {in: path, name: public_id, required: true, schema: {type: string, format: uuid}}
+          requestBody:
+            required: true
+            content:
+              application/json:
+                schema:
+                  type: object
+                  properties:
+                    most_paise: {type: integer, nullable: true}
+                    minimum_paise: {type: integer}
+                    max_uses: {type: integer, nullable: true}
+                    per_person: {type: integer, nullable: true}
+                    expires_at: {type: string, format: date-time, nullable: true}
+          responses:
+            200:
+              description: The code
+            400:
+              description: VALIDATION_FAILED (also for fewer uses than were made)
+            404:
+              description: NOT_FOUND
+            409:
+              description: ILLEGAL_TRANSITION (the code was ended)
+        """
+        row, given = find(DiscountCode, public_id), payload(DiscountChange)
+        limits = {name: given.get(name, getattr(row, name)) for name in DiscountChange._declared_fields}
+        return ok(discounts.view(discounts.change(db.session(), row, **limits)))
 
     @expose("/<public_id>/end", methods=["POST"])
     @gate("discount-codes", "write", host=True)

@@ -13,7 +13,16 @@ from app import clock
 from app.cli.demo_books import Books
 from app.cli.demo_data import PASSWORD
 from app.gateways import provider
-from app.models import ConsultantProfile, Dispute, GatewayReport, ManualPosting, Payment, Plan, PlatformRole
+from app.models import (
+    ConsultantProfile,
+    Dispute,
+    GatewayReport,
+    ManualPosting,
+    Payment,
+    Plan,
+    PlatformRole,
+    Refund,
+)
 from app.security.context import acting
 from app.services import (
     catalogue,
@@ -35,7 +44,8 @@ PAID: tuple[tuple[str, str, str, int, str], ...] = (
     ("learner@initech.test", "asha.rao@experts.test", "Cash flow planning", 16, "REFUNDED"),
     ("learner@globex.test", "dev.patel@experts.test", "Architecture second opinion", 12, "DISPUTED"),
 )
-PART = 100_000  # paise: what is given back of the second one
+PART = 100_000  # paise: what is given back of the second one, and of a booking on acme's wallet
+TO_WALLET = "Lean operations"
 GOODWILL = 250_000  # paise
 
 
@@ -43,6 +53,7 @@ def seed(books: Books) -> None:
     """Make what is missing."""
     for who, expert, title, ago, fate in PAID:
         _paid(books, who, expert, title, ago, fate)
+    _in_part(books)
     _by_hand(books)
     with acting(books.session, scope="job"):
         if books.session.scalar(select(func.count(GatewayReport.id))) == 0:
@@ -119,8 +130,25 @@ def _book(books: Books, expert: str, title: str, key: str) -> tuple[uuid.UUID, s
     return payment.public_id, str(payment.gateway_order_id)
 
 
+def _in_part(books: Books) -> None:
+    """A part of what an organisation's wallet paid comes back to it."""
+    session, whose = books.session, books.person("maya@consilium.test").id
+    theirs = select(Payment.id).where(
+        Payment.user_id == whose, Payment.method == "WALLET", Payment.description.contains(TO_WALLET)
+    )
+    with acting(session, scope="job"):
+        if session.scalar(select(Refund.id).where(Refund.payment_id.in_(theirs)).limit(1)) is not None:
+            return
+        payment_id = session.scalar(
+            select(Payment.public_id).where(Payment.id.in_(theirs)).order_by(Payment.id).limit(1)
+        )
+    if payment_id is not None:
+        _give_back(books, payment_id)
+        books.done("a part of a booking came back to acme's wallet")
+
+
 def _give_back(books: Books, payment_id: uuid.UUID) -> None:
-    """Part of a payment goes back to the card."""
+    """Part of a payment goes back to where it came from."""
     session, admin = books.session, books.person("admin@consilium.test").id
     with acting(session, user_id=admin, platform_role="ADMIN", org_id=None, membership_id=None, role=None):
         payment = refunds.find(session, payment_id)

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import select, true, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, joinedload
 
@@ -51,15 +51,7 @@ def create(
         problems["value"] = ["More than 0, at most 100 %."]
     if kind == DiscountKind.FLAT and not 1 <= value <= MAX_PAISE:
         problems["value"] = ["More than nothing, at most one crore rupees."]
-    for name, number, most in (
-        ("most_paise", most_paise, MAX_PAISE),
-        ("max_uses", max_uses, 1_000_000),
-        ("per_person", per_person, 1_000),
-    ):
-        if number is not None and not 1 <= number <= most:
-            problems[name] = [f"From 1 to {most}."]
-    if not 0 <= minimum_paise <= MAX_PAISE:
-        problems["minimum_paise"] = ["Not negative, at most one crore rupees."]
+    problems |= _limits(most_paise, minimum_paise, max_uses, per_person)
     if expires_at is not None and expires_at <= clock.now():
         problems["expires_at"] = ["Choose a moment that lies ahead."]
     plan = None
@@ -94,6 +86,76 @@ def create(
             AuditCategory.CATALOG,
             "CATALOG_DISCOUNT_CREATED",
             f"Created the discount code {letters}: {said(row)}.",
+            target_type="discount_code",
+            target_id=row.public_id,
+        )
+    return row
+
+
+def _limits(
+    most_paise: int | None, minimum_paise: int, max_uses: int | None, per_person: int | None
+) -> dict[str, list[str]]:
+    """What is wrong with a code's limits."""
+    problems: dict[str, list[str]] = {}
+    for name, number, most in (
+        ("most_paise", most_paise, MAX_PAISE),
+        ("max_uses", max_uses, 1_000_000),
+        ("per_person", per_person, 1_000),
+    ):
+        if number is not None and not 1 <= number <= most:
+            problems[name] = [f"From 1 to {most}."]
+    if not 0 <= minimum_paise <= MAX_PAISE:
+        problems["minimum_paise"] = ["Not negative, at most one crore rupees."]
+    return problems
+
+
+def change(
+    session: Session,
+    row: DiscountCode,
+    *,
+    most_paise: int | None,
+    minimum_paise: int,
+    max_uses: int | None,
+    per_person: int | None,
+    expires_at: dt.datetime | None,
+) -> DiscountCode:
+    """Change a code's limits; what it takes off stays as people were told. Bookings made keep their price.
+
+    Raises Invalid (also for fewer uses than were made), ILLEGAL_TRANSITION (the code was ended).
+    """
+    problems = _limits(most_paise, minimum_paise, max_uses, per_person)
+    if expires_at is not None and expires_at != row.expires_at and expires_at <= clock.now():
+        problems["expires_at"] = ["Choose a moment that lies ahead."]
+    if problems:
+        raise Invalid(problems)
+    if not row.active:
+        raise DomainError("ILLEGAL_TRANSITION")
+    limits = {
+        "most_paise": most_paise,
+        "minimum_paise": minimum_paise,
+        "max_uses": max_uses,
+        "per_person": per_person,
+        "expires_at": expires_at,
+    }
+    enough = DiscountCode.used_count <= max_uses if max_uses is not None else true()
+    with _side(session):
+        done = session.execute(
+            update(DiscountCode)
+            .where(DiscountCode.id == row.id, DiscountCode.active, enough)  # a use may come in meanwhile
+            .values(**limits)
+            .execution_options(synchronize_session=False)
+        ).rowcount  # type: ignore[attr-defined]
+        session.refresh(row)
+    if not done:
+        if not row.active:
+            raise DomainError("ILLEGAL_TRANSITION")
+        raise Invalid({"max_uses": [f"It was used {row.used_count} times already."]})
+    if row.organization_id is not None:
+        audit.record(
+            session,
+            AuditCategory.CATALOG,
+            "CATALOG_DISCOUNT_CHANGED",
+            f"Changed the limits of the discount code {row.code}.",
             target_type="discount_code",
             target_id=row.public_id,
         )

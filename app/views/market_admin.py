@@ -104,6 +104,14 @@ class WaitlistView(TenantView):
     empty = ("Nobody waits", "Members who wait for a seat at a full webinar or class are listed here.")
 
 
+LIMITS = ("most_paise", "minimum_paise", "max_uses", "per_person", "expires_at")
+
+
+def limit_values(form: Any) -> dict[str, Any]:
+    """The limits a form asks for; no minimum is 0."""
+    return {name: form[name].data for name in LIMITS} | {"minimum_paise": form.minimum_paise.data or 0}
+
+
 class DiscountForm(DynamicForm):
     code = StringField(
         "Code",
@@ -130,6 +138,12 @@ class DiscountForm(DynamicForm):
     expires_at = LocalDateTimeField("Valid until", [OPTIONAL])
 
 
+class LimitsForm(DiscountForm):
+    """What may change of a code that people know."""
+
+    code = kind = value = None
+
+
 def discount_values(form: Any) -> dict[str, Any]:
     """What a discount form asks for. Raises Invalid for an amount that is none."""
     kind = DiscountKind(form.kind.data)
@@ -143,11 +157,7 @@ def discount_values(form: Any) -> dict[str, Any]:
         "code": form.code.data or "",
         "kind": kind,
         "value": value,
-        "most_paise": form.most_paise.data,
-        "minimum_paise": form.minimum_paise.data or 0,
-        "max_uses": form.max_uses.data,
-        "per_person": form.per_person.data,
-        "expires_at": form.expires_at.data,
+        **limit_values(form),
     }
 
 
@@ -210,8 +220,27 @@ class DiscountsView(ServiceView):
         ("Limits", {"fields": ["minimum_paise", "max_uses", "per_person", "expires_at"]}),
     ]
 
+    edit_columns = list(LIMITS)
+    edit_fieldsets = [
+        (
+            "Limits",
+            {"fields": list(LIMITS), "help": "What it takes off stays as people were told."},
+        )
+    ]
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.include_route_methods |= {"edit"}
+
     def _init_forms(self) -> None:
-        self.add_form = self.edit_form = DiscountForm
+        self.add_form, self.edit_form = DiscountForm, LimitsForm
+
+    def can_edit(self, item: Any) -> bool:
+        return self.may("write") and bool(item.active)
+
+    def update(self, item: Any, form: Any) -> None:
+        self.open_gate()
+        discounts.change(db.session(), item, **limit_values(form))
 
     def create(self, form: Any) -> Any:
         self.open_gate()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
+from dataclasses import replace
 
 import pytest
+from sqlalchemy import text
 
 from app import clock
 from app.models import CreditKind, DiscountCode, DiscountKind, OrgRole, ReferralCredit
@@ -254,6 +256,55 @@ def test_hosts_and_the_platform_give_codes_out(world):
     assert made.status_code == 201 and made.json["code"] == body["code"].upper()
     assert post(world, "/api/admin/discount-codes", admin, body).status_code == 400
     assert owner
+
+
+@pytest.fixture
+def hosting_on(app):
+    before = app.config["SETTINGS"]
+    app.config["SETTINGS"] = replace(before, enable_host_orgs=True)
+    yield
+    app.config["SETTINGS"] = before
+
+
+def test_a_codes_limits_change_and_what_it_takes_off_stays(world, hosting_on):
+    host = world.make.org(can_host=True, can_sponsor=False)
+    owner = world.make.member(host, OrgRole.OWNER)
+    manager = world.make.member(host, OrgRole.MANAGER)
+    path = f"/api/organizations/{host.slug}/discount-codes"
+    body = {"code": f"host-{uuid.uuid4().hex[:6]}", "kind": "FLAT", "value": 10_000, "max_uses": 5}
+    made = post(world, path, owner, body).json
+
+    def patch(who, **limits):
+        return world.client.patch(f"{path}/{made['id']}", json=limits, headers=world.auth(who))
+
+    assert patch(manager, max_uses=9).status_code == 403
+    changed = patch(owner, max_uses=9, minimum_paise=50_000)
+    assert changed.status_code == 200, changed.text
+    assert changed.json == {**made, "max_uses": 9, "minimum_paise": 50_000}
+    assert patch(owner, value=99).status_code == 400  # people were told
+    past = (clock.now() - dt.timedelta(days=1)).isoformat()
+    assert patch(owner, expires_at=past).json["details"]["fields"]["expires_at"]
+    with world.make.session() as s:
+        s.execute(text("UPDATE discount_code SET used_count = 3 WHERE public_id = :p"), {"p": made["id"]})
+    assert "3 times" in str(patch(owner, max_uses=2).json["details"])
+    assert patch(owner, max_uses=3).json["max_uses"] == 3
+    browser = world.make.sign_in(world.client.application.test_client(), owner)
+    key = world.make.one("SELECT id FROM discount_code WHERE public_id = :p", p=made["id"])
+    form = f"/dashboard/organization/{host.slug}/discount-codes/edit/{made['id']}"
+    assert "What it takes off stays" in browser.get(form).text
+    assert browser.form(form, {"max_uses": "4", "minimum_paise": "700"}).status_code == 302
+    assert world.make.rows(
+        "SELECT code, value, max_uses, minimum_paise FROM discount_code WHERE id = :i", i=key
+    ) == [(made["code"], 10_000, 4, 70_000)]
+    assert (
+        world.make.one(
+            "SELECT count(*) FROM org_audit_log WHERE organization_id = :o AND action = 'CATALOG_DISCOUNT_CHANGED'",
+            o=host.id,
+        )
+        == 3
+    )
+    assert post(world, f"{path}/{made['id']}/end", owner, {}).status_code == 200
+    assert patch(owner, max_uses=8).json["code"] == "ILLEGAL_TRANSITION"
 
 
 # ---- referrals -------------------------------------------------------------------------------------------------------

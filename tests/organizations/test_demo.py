@@ -110,7 +110,7 @@ def test_the_money_was_posted_and_reconciles(demo: Any) -> None:
         "b.organization_id WHERE o.slug = 'acme'",
     )[0][0]
     booked = len(BOOKINGS) + 3  # two seats at a webinar and a subscription
-    assert spent[0] == booked and balance == TOP_UP - int(spent[1])
+    assert spent[0] == booked and balance == TOP_UP - int(spent[1]) + demo_cards.PART
     assert rows(demo, "SELECT status FROM wallet_top_up") == [("CONFIRMED",)] * 2
     assert rows(demo, "SELECT ok FROM ledger_reconciliation_report") == [(True,)]
     assert rows(demo, "SELECT count(DISTINCT category) >= 4 FROM plan") == [(True,)]
