@@ -119,3 +119,22 @@ def test_administrators_refund_an_overage_alone(paid, findings):
     deliver(w)
     box.webhooks()
     assert (owed(w, learner), w.bad_debt()) == (0, 0) and findings(w) == []
+
+
+def test_a_debt_that_nothing_stands_for_is_found(paid, findings):
+    w, _, learner, _, _, _ = paid
+    from app.services import ledger
+
+    with w.make.acting(w.owner) as s:
+        ledger.post(
+            s,
+            f"overage-returned:nobody:{learner.user_id}",
+            "OVERAGE_WRITE_OFF",
+            [
+                ledger.debit(f"MEMBER_RECEIVABLE|user:{learner.user_id}|INR", 5),
+                ledger.credit("BAD_DEBT|platform|INR", 5),
+            ],
+            organization_id=w.org.id,
+        )
+        s.commit()
+    assert findings(w) == ["MEMBER_RECEIVABLE_DRIFT"]

@@ -4,6 +4,25 @@ from __future__ import annotations
 
 from . import Check
 
+# what went back of a payment: refunds that were spread and lost disputes, paise; bps of a booking that cost nothing
+_BACK = (
+    "(SELECT payment_id, sum(paise)::bigint AS paise, sum(bps)::bigint AS bps FROM (SELECT payment_id, amount_paise AS paise, "
+    "coalesce(policy_bps, 10000) AS bps FROM refund WHERE cascaded_at IS NOT NULL UNION ALL "
+    "SELECT payment_id, posted_paise, 0 FROM dispute WHERE posted_paise > 0) g GROUP BY 1)"
+)
+# an unpaid overage is owed; of a paid one what its booking took back and did not reach the member yet is owed to them
+_OWED = (
+    "SELECT v.organization_id, v.user_id, sum(CASE v.charge_status WHEN 'PENDING' THEN s.amount_paise ELSE "
+    "least(0, coalesce(sb.paise, 0) - s.amount_paise + (v.marginal_paise + v.tax_paise) - "
+    "div((v.marginal_paise + v.tax_paise)::numeric * CASE WHEN p.amount_paise > 0 THEN least(coalesce(pb.paise, 0), "
+    "p.amount_paise) ELSE least(coalesce(pb.bps, 0), 10000) END, "
+    "CASE WHEN p.amount_paise > 0 THEN p.amount_paise ELSE 10000 END)) END)::bigint AS paise "
+    "FROM overage_event v JOIN payment p ON p.id = v.payment_id AND p.status = 'SUCCEEDED' "
+    f"JOIN payment s ON s.id = v.side_payment_id LEFT JOIN {_BACK} pb ON pb.payment_id = p.id "
+    f"LEFT JOIN {_BACK} sb ON sb.payment_id = s.id "
+    "WHERE v.charge_to = 'MEMBER' AND v.charge_status IN ('PENDING', 'CHARGED') GROUP BY 1, 2"
+)
+
 CHECKS = (
     Check(
         "PROGRAM_ASSIGNMENT_ENGAGEMENTS_DRIFT",
@@ -49,6 +68,17 @@ CHECKS = (
         "WHEN p.method IN ('INVOICE', 'LICENSE') THEN CASE v.charge_status WHEN 'PENDING' THEN p.invoice_id IS NULL "
         "WHEN 'ACCRUED' THEN p.invoice_id IS NOT NULL WHEN 'CHARGED' THEN p.invoice_id IS NOT NULL ELSE true END "
         "ELSE v.charge_status IN ('CHARGED', 'REVERSED') OR (v.charge_status = 'PENDING' AND p.status = 'PENDING') END",
+    ),
+    Check(
+        "MEMBER_RECEIVABLE_DRIFT",
+        "What members owe is their unpaid overages; what they paid and got back with a booking cancels out.",
+        "SELECT coalesce(x.organization_id, s.organization_id) AS organization_id, coalesce(x.paise, 0) AS expected, "
+        "coalesce(s.paise, 0) AS actual, 'MEMBER_RECEIVABLE|user:' || coalesce(x.user_id, s.user_id) AS id "
+        f"FROM ({_OWED}) x FULL JOIN (SELECT t.organization_id, a.scope_id AS user_id, "
+        "sum(CASE e.side WHEN 'D' THEN e.amount_paise ELSE -e.amount_paise END)::bigint AS paise FROM ledger_account a "
+        "JOIN ledger_entry e ON e.account_id = a.id JOIN ledger_transaction t ON t.id = e.transaction_id "
+        "WHERE a.kind = 'MEMBER_RECEIVABLE' GROUP BY 1, 2) s ON s.organization_id = x.organization_id "
+        "AND s.user_id = x.user_id WHERE coalesce(x.paise, 0) <> coalesce(s.paise, 0)",
     ),
     Check(
         "ACTIVE_SEAT_COUNT_DRIFT",
