@@ -11,6 +11,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from app import logs
 from app.extensions import csrf, db
+from app.routing import LateRule
 from app.security.cookies import ConsoleCookies
 from app.security.sessions import KEY_PREFIX
 from app.services import erased_identities
@@ -87,6 +88,7 @@ def build(settings: Settings) -> Flask:
     logs.configure(settings)
     erased_identities.configure(settings.erasure_salt, settings.secret_key)
     app = Flask("app")
+    app.url_rule_class = LateRule
     app.config.update(flask_config(settings))
     if settings.trusted_proxies:
         n = settings.trusted_proxies
